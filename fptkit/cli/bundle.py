@@ -27,6 +27,7 @@ Examples:
 @click.option("--checkpoints", is_flag=True, help="Include checkpoints and trained tensors.")
 @click.option(
     "--license",
+    "--licence",
     "license_text",
     default="",
     metavar="TEXT|URL",

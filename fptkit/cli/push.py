@@ -23,7 +23,14 @@ Examples:
 @click.argument("repository", metavar="OWNER/NAME")
 @click.option("--private", is_flag=True, help="Only its owner may see the repository.")
 @click.option("--revision", metavar="BRANCH", help="Push to this branch; default: the main branch.")
-@click.option("--licence", default="", metavar="NAME", help="Licence of the trained tensors, e.g. mit or apache-2.0.")
+@click.option(
+    "--license",
+    "--licence",
+    "licence",
+    default="",
+    metavar="NAME",
+    help="Licence of the trained tensors, e.g. mit or apache-2.0.",
+)
 @click.option(
     "--dry-run",
     "dry_run",

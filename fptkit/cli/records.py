@@ -18,7 +18,7 @@ COMMANDS = {
     "list": ("fptkit.cli.listing:list_", "List components, weights, recipes, studies or published results."),
     "show": ("fptkit.cli.show:show", "Show a component with its options, or a recipe."),
     "validate": ("fptkit.cli.validate:validate", "Check recipes without running them."),
-    "report": ("fptkit.cli.report:report", "Report the results of a study, also beside published figures."),
+    "report": ("fptkit.cli.report:report", "Report the results of a study, also next to published figures."),
     "verify": ("fptkit.cli.verify:verify", "Check that the figures of a study follow from its runs."),
     "bundle": ("fptkit.cli.bundle:bundle", "Write a study with its runs as one file to publish."),
     "bench": ("fptkit.cli.bench:bench", "Measure the training throughput of a recipe."),

@@ -120,6 +120,12 @@ def test_a_study_without_a_bundle_is_said_not_to_be_run(folder: Path) -> None:
     assert set(rows) >= {"[language](rq2.md)", "[faults_fpt2021](faults.md)"}
 
 
+def tenths(number: float) -> str:
+    """With one decimal, and without a sign if that is 0."""
+    text = f"{number:.1f}"
+    return "0.0" if text == "-0.0" else text.replace("-", "−")
+
+
 def test_the_table_of_the_readme_says_what_was_found_from_either_arm(folder: Path) -> None:
     (one,) = answers.read_bundle(folder / "rq4.zip").results.comparisons
     assert (one.a, one.b) == ("random", "language")
@@ -128,12 +134,12 @@ def test_the_table_of_the_readme_says_what_was_found_from_either_arm(folder: Pat
     assert (so, turned, link) == ("so", "turned", "[rq4](docs/results/rq4.md)")
     assert one.mean is not None
     assert one.interval is not None
-    low, high = (f"{100 * bound:.1f}".replace("-", "−") for bound in one.interval)
+    low, high = (tenths(100 * bound) for bound in one.interval)
     size = f"{abs(100 * one.mean):.1f}"
     signs = "+−" if one.mean > 0 else "−+"
     verdict = one.verdict if answers.is_decided(one) else "undecided"
     assert said == f"**{verdict}** on Bit XOR {signs[0]}{size} [{low}, {high}]"
-    low, high = (f"{-100 * bound:.1f}".replace("-", "−") for bound in reversed(one.interval))
+    low, high = (tenths(-100 * bound) for bound in reversed(one.interval))
     verdict = {"better": "worse", "worse": "better"}.get(verdict, verdict)
     assert other == f"**{verdict}** on Bit XOR {signs[1]}{size} [{low}, {high}]"
 

@@ -79,7 +79,7 @@ KNOWN: dict[str, Knowledge] = {
 }
 
 _DETECTION = "it detects objects in feature maps of an image; use a vision model such as vit"
-_IMAGES = "it needs an image beside the tokens"
+_IMAGES = "it needs an image along with the tokens"
 _SPEECH = "it combines models of text and speech"
 
 REFUSED: dict[str, str] = {

@@ -17,8 +17,8 @@ from fptkit.lab.reporting.rates import rates_tables
 from fptkit.lab.studies.results import Costs, StudyResults
 
 RINGED = (
-    "A ring marks a chosen learning rate, the number beside it how many seeds chose it; an arrow marks the edge of the "
-    "grid: a better one may be outside it. Crosses mark runs that diverged, hollow markers learning rates that the "
+    "A ring marks a chosen learning rate, the number next to it how many seeds chose it; an arrow marks the edge of "
+    "the grid: a better one may be outside it. Crosses mark runs that diverged, hollow markers learning rates that the "
     "search stopped early."
 )
 

@@ -31,7 +31,7 @@ def _seeds_table(results: StudyResults) -> Table:
     if not any(cell.common for cell in results.cells):
         header, rows = header[:-2], [entries[:-2] for entries in rows]
     caption = "The learning rate of each seed, chosen on its own validation, and the test at these"
-    beside = "; beside it, the rate with the best mean validation" if "common rate" in header else ""
+    beside = "; next to it, the rate with the best mean validation" if "common rate" in header else ""
     return Table(f"{caption}{beside}.", row(*header), tuple(rows), figures_notes(results, results.cells), names=2)
 
 

@@ -65,7 +65,7 @@ def _listed(listing: Listing, labels: Sequence[str]) -> Look:
     options = {"path": Choice(column), **({"target": guess.choice} if guess.choice else {}), **reading_options(seen)}
     if listing.root != listing.path.parent:
         lacking = (
-            f"{listing.path}: there is no file {short(cells[0])} beside the table; paths in column '{column}' are "
+            f"{listing.path}: there is no file {short(cells[0])} next to the table; paths in column '{column}' are "
             f"relative to the table{f': move it to {listing.root}' if listing.root else ''}"
         )
     else:

@@ -155,4 +155,4 @@ def _unlisted(table: Path, paths: Sequence[Path]) -> tuple[str, ...]:
         if child.suffix.lower() in SOUND and not child.name.startswith(".")
     }
     count = len(beside - listed)
-    return (f"{count:,} recordings beside those of {table.name} are not listed in it",) if count else ()
+    return (f"{count:,} recordings next to those of {table.name} are not listed in it",) if count else ()

@@ -98,7 +98,7 @@ def class_folders(
     classes = {file: "/".join(folders[: cut(folders)]) for file, folders in used.items()}
     notes = [*unlabelled]
     if loose and not unlabelled:
-        notes.append(f"{len(loose):,} pictures beside the class folders are not used, such as {loose[0].name}")
+        notes.append(f"{len(loose):,} pictures outside the class folders are not used, such as {loose[0].name}")
     if deep and class_folder == "first":
         notes.append(f"{len(deep):,} pictures are in folders inside their class folder, and have its class")
     files = replace(found, splits=splits, notes=(*found.notes, *notes))

@@ -64,7 +64,7 @@ def _listed(listing: Listing, labels: Sequence[str]) -> Look:
     lines = [f"table {listing.path.name}: {seen.rows:,} rows, paths in column '{column}'", *guess.seen]
     cells = seen.filled(column)
     if listing.root is None:
-        lacking = f"{listing.path}: there is no file {short(cells[0])} beside the table; correct column '{column}'"
+        lacking = f"{listing.path}: there is no file {short(cells[0])} next to the table; correct column '{column}'"
         return Look("images", CERTAIN, "a table of pictures", tuple(lines), lacking=lacking, source=listing.path)
     if listing.root != listing.path.parent:
         options["root"] = Choice(str(listing.root))

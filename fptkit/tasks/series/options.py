@@ -77,7 +77,7 @@ class SeriesOptions(CellOptions):
         default=None,
         min_length=1,
         description="column that names the channel of a row's value (long); null: a column channel, dim, dimension or "
-        "variable beside a single column of values",
+        "variable next to a single column of values",
     )
     values: Columns = Field(
         default=(), description="columns of the values (steps of rows, otherwise channels); empty: all other numbers"

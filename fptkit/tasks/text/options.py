@@ -69,5 +69,5 @@ class TextOptions(CellOptions):
                 raise ValueError(f"{name} has no effect on bytes; leave it or bytes out")
         further = sum(token is not None for token in (self.begin, self.end))
         if self.max_length is not None and self.max_length <= further:
-            raise ValueError(f"max_length {self.max_length} leaves no room for text beside begin and end; raise it")
+            raise ValueError(f"max_length {self.max_length} leaves no room for text between begin and end; raise it")
         return self

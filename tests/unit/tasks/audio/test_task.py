@@ -94,7 +94,7 @@ def test_recordings_that_a_table_does_not_list_are_counted(tmp_path: Path) -> No
     place = table(tmp_path)
     wavfile.write(tmp_path / "clips" / "low" / "more.wav", 8000, tone(0).astype(np.float32))
     task = task_of(f"path:{place}", target="pitch")
-    assert "1 recordings beside those of list.csv are not listed in it" in task.notes
+    assert "1 recordings next to those of list.csv are not listed in it" in task.notes
 
 
 @pytest.mark.parametrize("features", ["log_mel", "raw"])

@@ -49,7 +49,7 @@ def test_what_is_not_read_is_said(tmp_path: Path) -> None:
     assert [path.name for path in found.files.files] == ["1.png", "without", "2.png"]
     assert found.files.notes == (
         "4 files passed over: .heic 1, .mp4 1, .txt 1, without an ending 1",
-        "1 pictures beside the class folders are not used, such as loose.png",
+        "1 pictures outside the class folders are not used, such as loose.png",
     )
     assert found.warnings == (f"folders without pictures, which are no classes: {tmp_path.name}/c",)
 
