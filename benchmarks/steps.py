@@ -99,6 +99,11 @@ WORKS = {
         ("task.length=[512, 512]", "task.train_size=64", "task.validation_size=8", "train.batch_size=4"),
         {"task": "listops", "patch_size": None, "batch_size": 4},
     ),
+    "listops_long": Work(
+        "listops_gpt2",
+        ("task.length=[1000, 1000]", "task.train_size=32", "task.validation_size=8", "train.batch_size=2"),
+        {"task": "listops", "patch_size": None, "batch_size": 2},
+    ),
     "homology": Work(
         "homology_gpt2",
         ("task.source=simulated", "task.simulated.folds=12", "task.simulated.length=[512, 512]", "train.batch_size=2"),

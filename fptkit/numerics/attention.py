@@ -14,12 +14,12 @@ from torch.utils.checkpoint import checkpoint
 from fptkit.numerics import kernels, ops
 
 EXPLICIT_TOKENS = 640
-"""Number of tokens up to which explicit products are faster than torch's fused attention on CPUs in bfloat16.
+"""Number of tokens up to which explicit products of everything at once are faster than torch's fused attention on CPUs
+in bfloat16, without the C kernels (``benchmarks/attention.py``)."""
 
-For causal attention, forward and backward, the speed was 1.4 times that of fused attention at 500 tokens, 2.4 times at
-170, 3.4 times at 24, and 0.7 times at 1,000, on two cores of an AMD EPYC with AVX-512 (``benchmarks/attention.py``).
-For attention without a causal mask, the two are equal at about the same length.
-"""
+WHOLE_TOKENS = 400
+"""Number of tokens up to which it is faster, with the C kernels, to compute all weights at once and keep them than to
+compute them in parts, and again in the backward pass (``benchmarks/attention.py``)."""
 
 DROPPED_BYTES = 32 * 2**20
 """Most bytes of attention weights that are computed at once on CPUs, where fused attention has no dropout.
@@ -124,10 +124,15 @@ def attend_packed(projected: Tensor, heads: int, *, dropout: float, causal: bool
         dropout: dropout probability of attention weights.
         causal: a token sees itself and earlier tokens; false: it sees all tokens.
     """
-    if _explicit(projected, projected.shape[1]) and kernels.run_on(projected) and _can_drop(dropout):
+    ours = _halves_on_cpu(projected) and kernels.run_on(projected) and _can_drop(dropout)
+    if ours and projected.shape[1] <= WHOLE_TOKENS:
         mixed: Tensor = _Attention.apply(projected, heads, causal, _draw_dropping(dropout))
         return mixed
     query, key, value = projected.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    if ours:
+        scale = query.shape[-1] ** -0.5
+        in_parts: Tensor = _InParts.apply(query, key, value, scale, causal, _draw_dropping(dropout))
+        return in_parts.transpose(1, 2).flatten(2)
     return attend(query, key, value, None, dropout=dropout, causal=causal).transpose(1, 2).flatten(2)
 
 
@@ -205,15 +210,15 @@ def attend_grouped(
     Returns:
         The mixed values; None if another implementation is faster or the kernels do not apply.
     """
-    halves = key.dtype == torch.bfloat16 and value.dtype == torch.bfloat16
     tokens = key.shape[2]
-    if not halves or query.shape[2] != tokens or not _explicit(query, tokens) or not kernels.run_on(query):
+    if query.shape[2] != tokens or not all(map(_halves_on_cpu, (query, key, value))) or not kernels.run_on(query):
         return None
     if query.shape[1] % key.shape[1] or key.shape[1] != value.shape[1]:
         return None
     if not _can_drop(dropout):
         return None
-    mixed: Tensor = _Grouped.apply(query, key, value, scale, causal, _draw_dropping(dropout))
+    compute = _Grouped if tokens <= WHOLE_TOKENS else _InParts
+    mixed: Tensor = compute.apply(query, key, value, scale, causal, _draw_dropping(dropout))
     return mixed
 
 
@@ -259,9 +264,42 @@ class _Grouped(Function):
         )
 
 
+class _InParts(Function):
+    """`_Grouped` of many tokens, see `fptkit.numerics.attention_parts`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool, dropping: Dropping
+    ) -> Tensor:
+        seed, kept = (None, 0) if dropping is None else dropping
+        groups = key.shape[:2]
+        # (B * groups, heads of a group, T, d), and keys and values (B * groups, T, d)
+        inputs = (
+            query.reshape(groups.numel(), -1, *query.shape[2:]),
+            key.flatten(0, 1).contiguous(),
+            value.flatten(0, 1).contiguous(),
+        )
+        ctx.save_for_backward(*inputs, seed)
+        ctx.others, ctx.shapes = (kept, scale, causal), (query.shape, key.shape, value.shape)
+        mixed: Tensor = torch.ops.fptkit.attend_in_parts(*inputs, seed, kept, scale, causal)
+        return mixed.reshape(*query.shape[:3], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, seed = ctx.saved_tensors
+        given = grad.reshape(*query.shape[:3], -1)
+        grads = torch.ops.fptkit.attend_in_parts_backward(given, query, key, value, seed, *ctx.others)
+        return (*(one.view(shape) for one, shape in zip(grads, ctx.shapes, strict=True)), None, None, None)
+
+
+def _halves_on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.dtype == torch.bfloat16
+
+
 def _explicit(query: Tensor, tokens: int) -> bool:
-    """True if attention to this many tokens is computed by explicit products."""
-    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and tokens <= EXPLICIT_TOKENS
+    """True if attention to this many tokens is computed by explicit products of everything at once."""
+    return _halves_on_cpu(query) and tokens <= EXPLICIT_TOKENS
 
 
 def _forbidden(query: Tensor, tokens: int, mask: Tensor | None, causal: bool) -> Tensor:

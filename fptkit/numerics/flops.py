@@ -45,7 +45,7 @@ class FlopCounter(TorchDispatchMode):
         kwargs, operator = kwargs or {}, getattr(func, "_overloadpacket", func)
         if operator in _ABOUT_SHAPES:
             return NotImplemented
-        formula = _FORMULAS.get(operator)
+        formula = FORMULAS.get(operator)
         theirs = None if formula else _formula_of_torch(operator)
         if formula is None and theirs is None and hasattr(func, "decompose") and func is not _DEVICE:
             with self:
@@ -130,7 +130,7 @@ _FUSED = (
     "_scaled_dot_product_cudnn_attention",
 )
 
-_FORMULAS: dict[Any, Formula] = {
+FORMULAS: dict[Any, Formula] = {
     **dict.fromkeys(_known("mm", "bmm", "_int_mm"), lambda args, out: _product(args[0].shape, args[1].shape)),
     **dict.fromkeys(_known("addmm", "baddbmm"), lambda args, out: _product(args[1].shape, args[2].shape)),
     **dict.fromkeys(_known("convolution", "_convolution", "convolution_overrideable"), _convolution_forward),
@@ -138,6 +138,7 @@ _FORMULAS: dict[Any, Formula] = {
     **dict.fromkeys(_known(*_FUSED), _attention_forward),
     **dict.fromkeys(_known(*(f"{name}_backward" for name in _FUSED)), _attention_backward),
 }
+"""Formulas by operator. Operators of fptkit add theirs where they are defined."""
 
 _ABOUT_SHAPES = frozenset(
     _known(

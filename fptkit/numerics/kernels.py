@@ -38,7 +38,7 @@ def why_not() -> str | None:
         loops.load()
     except compiler.Unavailable as err:
         return str(err)
-    from fptkit.numerics import operators  # noqa: F401  defines them
+    from fptkit.numerics import attention_parts, operators  # noqa: F401  define them
 
     return None
 

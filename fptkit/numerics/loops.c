@@ -378,7 +378,7 @@ int32_t softmax(half *scores, int64_t matrices, int64_t rows, int64_t columns, f
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < matrices * rows; row++)
             if (scratch)
-                softmax_row(scores + row * columns, columns, causal ? row % rows + 1 : columns, scale * LOG2_E, scratch);
+                softmax_row(scores + row * columns, columns, causal ? columns - rows + row % rows + 1 : columns, scale * LOG2_E, scratch);
         free(scratch);
     }
     return done;
@@ -391,7 +391,7 @@ void softmax_backward(half *grads, const half *weights, const half *dropped, int
     for (int64_t row = 0; row < matrices * rows; row++) {
         half *g = grads + row * columns;
         const half *w = weights + row * columns, *d = dropped + row * columns;
-        int64_t seen = causal ? row % rows + 1 : columns, wide = smaller(rounded_up(seen, VECTOR), columns);
+        int64_t seen = causal ? columns - rows + row % rows + 1 : columns, wide = smaller(rounded_up(seen, VECTOR), columns);
         float along = 0;
         for (int64_t i = 0; i < wide; i++) along += widen(d[i]) * widen(g[i]);
         for (int64_t i = 0; i < wide; i++) g[i] = narrow((widen(d[i]) * widen(g[i]) - widen(w[i]) * along) * scale);

@@ -13,7 +13,7 @@ from torch.library import Library, register_fake
 
 from fptkit.numerics.loops import QUANTISE, call
 
-_LIBRARY = Library("fptkit", "DEF")
+LIBRARY = Library("fptkit", "DEF")
 _BLOCK_ROWS = 32
 """As in ``loops.c``."""
 
@@ -21,13 +21,13 @@ _DROPPING = {torch.float32: "drop_floats", torch.bfloat16: "drop_to_halves"}
 """The loop that drops float32 numbers, by the dtype of its result."""
 
 
-def _define(schema: str) -> Any:
+def define(schema: str) -> Any:
     """Register the function as an operator for CPU tensors."""
     name = schema.partition("(")[0]
 
     def define(function: Any) -> Any:
-        _LIBRARY.define(schema)
-        _LIBRARY.impl(name, function, "CPU")
+        LIBRARY.define(schema)
+        LIBRARY.impl(name, function, "CPU")
         return function
 
     return define
@@ -46,47 +46,47 @@ def _define_activation(name: str) -> None:
         call(f"{name}_backward", grad, inputs, outputs, inputs.numel())
         return outputs
 
-    _define(f"{name}(Tensor inputs) -> Tensor")(activate)
-    _define(f"{name}_backward(Tensor grad, Tensor inputs) -> Tensor")(differentiate)
+    define(f"{name}(Tensor inputs) -> Tensor")(activate)
+    define(f"{name}_backward(Tensor grad, Tensor inputs) -> Tensor")(differentiate)
 
 
 _define_activation("gelu")
 _define_activation("gelu_exact")
 
 
-@_define("silu_product(Tensor gate, Tensor other) -> Tensor")
+@define("silu_product(Tensor gate, Tensor other) -> Tensor")
 def _silu_product(gate: Tensor, other: Tensor) -> Tensor:
     outputs = torch.empty_like(gate)
     call("silu_product", gate, other, outputs, gate.numel())
     return outputs
 
 
-@_define("silu_product_backward(Tensor grad, Tensor gate, Tensor other) -> (Tensor, Tensor)")
+@define("silu_product_backward(Tensor grad, Tensor gate, Tensor other) -> (Tensor, Tensor)")
 def _silu_product_backward(grad: Tensor, gate: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     of_gate, of_other = _silu_gradients(grad, gate, other)
     call("silu_product_backward", grad, gate, other, of_gate, of_other, gate.numel())
     return of_gate, of_other
 
 
-@register_fake("fptkit::silu_product_backward", lib=_LIBRARY)
+@register_fake("fptkit::silu_product_backward", lib=LIBRARY)
 def _silu_gradients(grad: Tensor, gate: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(gate), torch.empty_like(other)
 
 
-@_define("rms_norm(Tensor inputs, Tensor weight, float epsilon) -> (Tensor, Tensor, Tensor)")
+@define("rms_norm(Tensor inputs, Tensor weight, float epsilon) -> (Tensor, Tensor, Tensor)")
 def _rms_norm(inputs: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
     normed, standard, scale = _rms_outputs(inputs, weight, epsilon)
     call("rms_norm", inputs, weight, normed, standard, scale, scale.numel(), len(weight), epsilon)
     return normed, standard, scale
 
 
-@register_fake("fptkit::rms_norm", lib=_LIBRARY)
+@register_fake("fptkit::rms_norm", lib=LIBRARY)
 def _rms_outputs(inputs: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
     normed = torch.empty_like(inputs, dtype=torch.bfloat16)
     return normed, torch.empty_like(normed), inputs.new_empty(inputs.shape[:-1])
 
 
-@_define("rms_norm_backward(Tensor grad, Tensor standard, Tensor scale, Tensor weight) -> (Tensor, Tensor)")
+@define("rms_norm_backward(Tensor grad, Tensor standard, Tensor scale, Tensor weight) -> (Tensor, Tensor)")
 def _rms_norm_backward(grad: Tensor, standard: Tensor, scale: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     rows, width = scale.numel(), len(weight)
     out = torch.empty_like(standard, dtype=torch.float32)
@@ -95,25 +95,25 @@ def _rms_norm_backward(grad: Tensor, standard: Tensor, scale: Tensor, weight: Te
     return out, sums.sum(0)
 
 
-@register_fake("fptkit::rms_norm_backward", lib=_LIBRARY)
+@register_fake("fptkit::rms_norm_backward", lib=LIBRARY)
 def _rms_gradients(grad: Tensor, standard: Tensor, scale: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(standard, dtype=torch.float32), torch.empty_like(weight)
 
 
-@_define("layer_norm(Tensor inputs, Tensor weight, Tensor bias, float epsilon) -> (Tensor, Tensor, Tensor)")
+@define("layer_norm(Tensor inputs, Tensor weight, Tensor bias, float epsilon) -> (Tensor, Tensor, Tensor)")
 def _layer_norm(inputs: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
     normed, standard, scale = _norm_outputs(inputs, weight, bias, epsilon)
     call("layer_norm", inputs, weight, bias, normed, standard, scale, scale.numel(), len(weight), epsilon)
     return normed, standard, scale
 
 
-@register_fake("fptkit::layer_norm", lib=_LIBRARY)
+@register_fake("fptkit::layer_norm", lib=LIBRARY)
 def _norm_outputs(inputs: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
     normed = torch.empty_like(inputs, dtype=torch.bfloat16)
     return normed, torch.empty_like(normed), inputs.new_empty(inputs.shape[:-1])
 
 
-@_define(
+@define(
     "layer_norm_backward(Tensor grad, Tensor stream, Tensor standard, Tensor scale, Tensor weight)"
     " -> (Tensor, Tensor, Tensor)"
 )
@@ -128,14 +128,14 @@ def _layer_norm_backward(
     return out, weight_grad, bias_grad
 
 
-@register_fake("fptkit::layer_norm_backward", lib=_LIBRARY)
+@register_fake("fptkit::layer_norm_backward", lib=LIBRARY)
 def _norm_gradients(
     grad: Tensor, stream: Tensor, standard: Tensor, scale: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(stream), torch.empty_like(weight), torch.empty_like(weight)
 
 
-@_define("dropped(Tensor inputs, Tensor seed, int kept, ScalarType dtype) -> Tensor")
+@define("dropped(Tensor inputs, Tensor seed, int kept, ScalarType dtype) -> Tensor")
 def _dropped(inputs: Tensor, seed: Tensor, kept: int, dtype: torch.dtype) -> Tensor:
     outputs = torch.empty_like(inputs, dtype=dtype)
     name = "drop_halves" if inputs.dtype == torch.bfloat16 else _DROPPING[dtype]
@@ -143,12 +143,12 @@ def _dropped(inputs: Tensor, seed: Tensor, kept: int, dtype: torch.dtype) -> Ten
     return outputs
 
 
-@register_fake("fptkit::dropped", lib=_LIBRARY)
+@register_fake("fptkit::dropped", lib=LIBRARY)
 def _dropped_output(inputs: Tensor, seed: Tensor, kept: int, dtype: torch.dtype) -> Tensor:
     return torch.empty_like(inputs, dtype=dtype)
 
 
-@_define("add_dropped(Tensor stream, Tensor inputs, Tensor seed, int kept) -> Tensor")
+@define("add_dropped(Tensor stream, Tensor inputs, Tensor seed, int kept) -> Tensor")
 def _add_dropped(stream: Tensor, inputs: Tensor, seed: Tensor, kept: int) -> Tensor:
     outputs = torch.empty_like(stream)
     name = "add_dropped_halves" if inputs.dtype == torch.bfloat16 else "add_dropped_floats"
@@ -156,30 +156,30 @@ def _add_dropped(stream: Tensor, inputs: Tensor, seed: Tensor, kept: int) -> Ten
     return outputs
 
 
-@_define("softmax_(Tensor(a!) scores, float scale, bool causal) -> ()")
+@define("softmax_(Tensor(a!) scores, float scale, bool causal) -> ()")
 def _softmax(scores: Tensor, scale: float, causal: bool) -> None:
     if not call("softmax", scores, *scores.shape, scale, causal):
         raise MemoryError("out of memory for a row of attention scores")
 
 
-@_define("softmax_backward_(Tensor(a!) grad, Tensor weights, Tensor dropped, float scale, bool causal) -> ()")
+@define("softmax_backward_(Tensor(a!) grad, Tensor weights, Tensor dropped, float scale, bool causal) -> ()")
 def _softmax_backward(grad: Tensor, weights: Tensor, dropped: Tensor, scale: float, causal: bool) -> None:
     call("softmax_backward", grad, weights, dropped, *weights.shape, scale, causal)
 
 
-@_define("quantise(Tensor inputs, Tensor factors) -> (Tensor, Tensor)")
+@define("quantise(Tensor inputs, Tensor factors) -> (Tensor, Tensor)")
 def _quantise(inputs: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
     integers, scales = _quantised(inputs, factors)
     call("quantise", inputs, factors, integers, scales, *inputs.shape, source=QUANTISE)
     return integers, scales
 
 
-@register_fake("fptkit::quantise", lib=_LIBRARY)
+@register_fake("fptkit::quantise", lib=LIBRARY)
 def _quantised(inputs: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(inputs, dtype=torch.int8), inputs.new_empty(len(inputs), dtype=torch.float32)
 
 
-@_define("quantise_apart(Tensor inputs, float ratio) -> (Tensor, Tensor, Tensor, Tensor)")
+@define("quantise_apart(Tensor inputs, float ratio) -> (Tensor, Tensor, Tensor, Tensor)")
 def _quantise_apart(inputs: Tensor, ratio: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     outputs = _quantised_apart(inputs, ratio)
     outputs[-1].zero_()
@@ -187,13 +187,13 @@ def _quantise_apart(inputs: Tensor, ratio: float) -> tuple[Tensor, Tensor, Tenso
     return outputs
 
 
-@register_fake("fptkit::quantise_apart", lib=_LIBRARY)
+@register_fake("fptkit::quantise_apart", lib=LIBRARY)
 def _quantised_apart(inputs: Tensor, ratio: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     integers, scales = _quantised(inputs, inputs)
     return integers, scales, torch.empty_like(scales), integers.new_empty(inputs.shape[1])
 
 
-@_define(
+@define(
     "dequantise(Tensor sums, Tensor scales, Tensor? factors, Tensor? bias, Tensor? apart, Tensor? weights) -> Tensor"
 )
 def _dequantise(sums: Tensor, scales: Tensor, *optional: Tensor | None) -> Tensor:
@@ -203,12 +203,12 @@ def _dequantise(sums: Tensor, scales: Tensor, *optional: Tensor | None) -> Tenso
     return outputs
 
 
-@register_fake("fptkit::dequantise", lib=_LIBRARY)
+@register_fake("fptkit::dequantise", lib=LIBRARY)
 def _dequantised(sums: Tensor, *_: Tensor | None) -> Tensor:
     return torch.empty_like(sums, dtype=torch.bfloat16)
 
 
 for _like_the_first in ("gelu", "gelu_backward", "gelu_exact", "gelu_exact_backward", "silu_product", "add_dropped"):
-    register_fake(f"fptkit::{_like_the_first}", lambda tensor, *_: torch.empty_like(tensor), lib=_LIBRARY)
+    register_fake(f"fptkit::{_like_the_first}", lambda tensor, *_: torch.empty_like(tensor), lib=LIBRARY)
 for _in_place in ("softmax_", "softmax_backward_"):
-    register_fake(f"fptkit::{_in_place}", lambda *_: None, lib=_LIBRARY)
+    register_fake(f"fptkit::{_in_place}", lambda *_: None, lib=LIBRARY)

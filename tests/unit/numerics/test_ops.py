@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fptkit.numerics import kernels
+from fptkit.numerics import attention, attention_parts, kernels
 from fptkit.numerics.attention import attend, attend_grouped, attend_packed
 from fptkit.numerics.ops import add_dropped, dropout, gelu, gelu_exact, norm_branch, rms_norm, silu_product
 
@@ -412,6 +412,17 @@ def test_hooks_of_a_norm_are_called(norms: tuple[nn.LayerNorm, nn.LayerNorm]) ->
 # Attention
 
 
+@pytest.fixture(params=["whole", "in parts"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How attention is computed. In parts, of 16 rows of two or more matrices: the last one is smaller."""
+    if request.param == "in parts":
+        monkeypatch.setattr(attention, "WHOLE_TOKENS", 0)
+        monkeypatch.setattr(attention_parts, "ROWS", 16)
+        monkeypatch.setattr(attention_parts, "BYTES", 10_000)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("tokens", [1, 17, 120])
 def test_packed_attention_and_its_gradient(tokens: int, causal: bool) -> None:
@@ -459,6 +470,7 @@ def compare_dropped(found: Tensor, query: Tensor, key: Tensor, value: Tensor, al
         assert float((one.double() - other).norm()) < 3 * HALF * float(other.norm())
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("causal", [True, False])
 def test_packed_attention_with_dropout_and_its_gradient(causal: bool) -> None:
     torch.manual_seed(0)
@@ -488,7 +500,7 @@ def test_masked_attention_with_dropout_and_its_gradient(
     compare_dropped(found, *given, allowed)
 
 
-def test_what_attention_with_dropout_keeps() -> None:
+def test_what_attention_with_dropout_keeps(way: str) -> None:
     packed, kept = torch.randn(2, 64, 3 * 32).bfloat16().requires_grad_(), 0
 
     def count(tensor: Tensor) -> Tensor:
@@ -498,8 +510,8 @@ def test_what_attention_with_dropout_keeps() -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         attend_packed(packed, 4, dropout=0.1)
-    # In bfloat16: inputs, and weights before and after dropout.
-    assert kept == 2 * packed.numel() + 2 * 2 * 2 * 4 * 64 * 64
+    # In bfloat16: inputs, and weights before and after dropout; in parts, inputs and the seed.
+    assert kept == 2 * packed.numel() + (8 if way == "in parts" else 2 * 2 * 2 * 4 * 64 * 64)
 
 
 def test_packed_attention_without_kernels_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -529,6 +541,7 @@ def test_unavailable_kernels_are_not_called(monkeypatch: pytest.MonkeyPatch) -> 
 # Attention of heads in groups
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize(("heads", "groups", "tokens", "width"), [(9, 3, 65, 16), (4, 4, 7, 8), (6, 1, 1, 8)])
 def test_grouped_attention_and_its_gradients(causal: bool, heads: int, groups: int, tokens: int, width: int) -> None:
@@ -551,6 +564,7 @@ def test_grouped_attention_and_its_gradients(causal: bool, heads: int, groups: i
         assert float((one.double() - other).norm()) <= 0.02 * float(other.norm()) + 0.01
 
 
+@pytest.mark.usefixtures("way")
 def test_dropout_of_attention_weights() -> None:
     """With values of one, each token's result is the sum of its kept weights: 1 on average; gradients use the same."""
     torch.manual_seed(0)
