@@ -271,7 +271,7 @@ class _InParts(Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool, dropping: Dropping
     ) -> Tensor:
-        seed, kept = (None, 0) if dropping is None else dropping
+        drawn = None if dropping is None else torch.cat([dropping[0], torch.tensor([dropping[1]])])
         groups = key.shape[:2]
         # (B * groups, heads of a group, T, d), and keys and values (B * groups, T, d)
         inputs = (
@@ -279,17 +279,17 @@ class _InParts(Function):
             key.flatten(0, 1).contiguous(),
             value.flatten(0, 1).contiguous(),
         )
-        ctx.save_for_backward(*inputs, seed)
-        ctx.others, ctx.shapes = (kept, scale, causal), (query.shape, key.shape, value.shape)
-        mixed: Tensor = torch.ops.fptkit.attend_in_parts(*inputs, seed, kept, scale, causal)
+        ctx.save_for_backward(*inputs, drawn)
+        ctx.others, ctx.shapes = (scale, causal), (query.shape, key.shape, value.shape)
+        mixed: Tensor = torch.ops.fptkit.attend_in_parts(*inputs, drawn, scale, causal)
         return mixed.reshape(*query.shape[:3], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, seed = ctx.saved_tensors
+        query, key, value, drawn = ctx.saved_tensors
         given = grad.reshape(*query.shape[:3], -1)
-        grads = torch.ops.fptkit.attend_in_parts_backward(given, query, key, value, seed, *ctx.others)
+        grads = torch.ops.fptkit.attend_in_parts_backward(given, query, key, value, drawn, *ctx.others)
         return (*(one.view(shape) for one, shape in zip(grads, ctx.shapes, strict=True)), None, None, None)
 
 

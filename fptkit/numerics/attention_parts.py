@@ -65,23 +65,19 @@ def _weights(query: Tensor, key: Tensor, part: _Part, scale: float, causal: bool
     return scores
 
 
-def _dropped(weights: Tensor, seed: Tensor | None, kept: int, part: _Part) -> Tensor:
-    if seed is None:
+def _dropped(weights: Tensor, dropping: Tensor | None, part: _Part) -> Tensor:
+    """Weights after dropout by a seed and the levels that it keeps, if there is dropout; each part has its own seed."""
+    if dropping is None:
         return weights
-    after: Tensor = torch.ops.fptkit.dropped(weights, seed + part.number, kept, weights.dtype)
+    after: Tensor = torch.ops.fptkit.dropped(weights, dropping[:1] + part.number, int(dropping[1]), weights.dtype)
     return after
 
 
-@define(
-    "attend_in_parts(Tensor query, Tensor key, Tensor value, Tensor? seed, int kept, float scale, bool causal)"
-    " -> Tensor"
-)
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, seed: Tensor | None, kept: int, scale: float, causal: bool
-) -> Tensor:
+@define("attend_in_parts(Tensor query, Tensor key, Tensor value, Tensor? dropping, float scale, bool causal) -> Tensor")
+def _attend(query: Tensor, key: Tensor, value: Tensor, dropping: Tensor | None, scale: float, causal: bool) -> Tensor:
     mixed = _mixed(query, key, value)
     for part in _parts(query, causal):
-        weights = _dropped(_weights(query, key, part, scale, causal), seed, kept, part)
+        weights = _dropped(_weights(query, key, part, scale, causal), dropping, part)
         found = torch.bmm(weights.flatten(1, 2), value[part.matrices, part.keys])
         mixed[part.matrices, :, part.rows] = found.unflatten(1, weights.shape[1:3])
     return mixed
@@ -93,11 +89,11 @@ def _mixed(query: Tensor, key: Tensor, value: Tensor, *_: object) -> Tensor:
 
 
 @define(
-    "attend_in_parts_backward(Tensor grad, Tensor query, Tensor key, Tensor value, Tensor? seed, int kept, float scale,"
+    "attend_in_parts_backward(Tensor grad, Tensor query, Tensor key, Tensor value, Tensor? dropping, float scale,"
     " bool causal) -> (Tensor, Tensor, Tensor)"
 )
 def _attend_backward(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, seed: Tensor | None, kept: int, scale: float, causal: bool
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, dropping: Tensor | None, scale: float, causal: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     of_query, of_key, of_value = _gradients(grad, query, key, value)
     # Every part adds to these, so they are kept in float32 until the end.
@@ -105,7 +101,7 @@ def _attend_backward(
     for part in _parts(query, causal):
         matrices, rows, keys = part.matrices, part.rows, part.keys
         weights = _weights(query, key, part, scale, causal)
-        dropped = _dropped(weights, seed, kept, part)
+        dropped = _dropped(weights, dropping, part)
         given = grad[matrices, :, rows].flatten(1, 2)
         value_sums[matrices, keys] += torch.bmm(dropped.flatten(1, 2).transpose(1, 2), given)
         scores = torch.bmm(given, value[matrices, keys].transpose(1, 2))
