@@ -43,10 +43,12 @@ class _Part:
     keys: slice
 
 
-def _parts(query: Tensor, causal: bool) -> Iterator[_Part]:
+def _parts(query: Tensor, dropping: Tensor | None, causal: bool) -> Iterator[_Part]:
     count, heads, tokens, _ = query.shape
-    # With fewer matrices than threads, some of the threads would have nothing to do.
-    at_once = max(torch.get_num_threads(), BYTES // (2 * heads * min(ROWS, tokens) * tokens))
+    # With fewer matrices than threads, some of the threads may have nothing to do. But what is dropped depends on the
+    # parts, and must not depend on the number of threads.
+    threads = torch.get_num_threads() if dropping is None else 1
+    at_once = max(threads, BYTES // (2 * heads * min(ROWS, tokens) * tokens))
     number = 0
     for first in range(0, count, at_once):
         for start in range(0, tokens, ROWS):
@@ -76,7 +78,7 @@ def _dropped(weights: Tensor, dropping: Tensor | None, part: _Part) -> Tensor:
 @define("attend_in_parts(Tensor query, Tensor key, Tensor value, Tensor? dropping, float scale, bool causal) -> Tensor")
 def _attend(query: Tensor, key: Tensor, value: Tensor, dropping: Tensor | None, scale: float, causal: bool) -> Tensor:
     mixed = _mixed(query, key, value)
-    for part in _parts(query, causal):
+    for part in _parts(query, dropping, causal):
         weights = _dropped(_weights(query, key, part, scale, causal), dropping, part)
         found = torch.bmm(weights.flatten(1, 2), value[part.matrices, part.keys])
         mixed[part.matrices, :, part.rows] = found.unflatten(1, weights.shape[1:3])
@@ -98,7 +100,7 @@ def _attend_backward(
     of_query, of_key, of_value = _gradients(grad, query, key, value)
     # Every part adds to these, so they are kept in float32 until the end.
     key_sums, value_sums = torch.zeros(key.shape), torch.zeros(value.shape)
-    for part in _parts(query, causal):
+    for part in _parts(query, dropping, causal):
         matrices, rows, keys = part.matrices, part.rows, part.keys
         weights = _weights(query, key, part, scale, causal)
         dropped = _dropped(weights, dropping, part)

@@ -59,6 +59,23 @@ def test_later_tokens_change_nothing_in_causal_attention() -> None:
     assert not torch.equal(*(attend_packed(each, HEADS, dropout=0.0, causal=False) for each in (given, changed)))
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_the_number_of_threads_changes_nothing(dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention_parts, "BYTES", 1)  # as many matrices as threads, without dropout
+    given, before = packed(2, 500), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            torch.manual_seed(3)
+            mixed = attend_packed(given, HEADS, dropout=dropout)
+            found.append((mixed, *torch.autograd.grad(mixed.float().square().sum(), given)))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(map(torch.equal, found[0], other))
+
+
 def test_operations_are_those_of_fused_attention() -> None:
     given = packed(2, 600)
     totals = []
