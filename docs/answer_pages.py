@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from answer_tables import differences, efforts, is_decided, levels, matrix, with_results, without_results
@@ -19,10 +19,10 @@ from fptkit.lab.reporting.curves import convergence
 from fptkit.lab.reporting.drawing import Picture
 from fptkit.lab.reporting.forest import forest
 from fptkit.lab.reporting.questions import questions_of
-from fptkit.lab.reporting.sentences import counts, difference_of, finding
+from fptkit.lab.reporting.sentences import counts, difference_of, finding, over, sentence
 from fptkit.lab.reporting.write import StudyFiles, read_study
-from fptkit.lab.studies.results import StudyResults
-from fptkit.lab.studies.verdicts import Comparison
+from fptkit.lab.studies.results import Measure, StudyResults
+from fptkit.lab.studies.verdicts import Answer, Comparison
 from fptkit.lab.verification.bundles.archive import unpacked
 from fptkit.lab.verification.bundles.bundle import study_in
 
@@ -48,6 +48,8 @@ OTHERS = {
     },
 }
 """Pages whose studies are not in the plan: the command of each study."""
+
+Finding = TypeVar("Finding", Comparison, Answer)
 
 Headline = tuple[str, str, str, str]
 
@@ -195,20 +197,26 @@ def headline_rows(folder: Path = BUNDLES, headlines: Sequence[Headline] = HEADLI
 
 
 def _in_short(results: StudyResults, a: str, b: str) -> str:
-    """The verdicts of a pair of arms, each with its tasks and their differences."""
+    """The verdicts of a pair of arms: over all tasks, and each with its tasks and their differences."""
+    question = next(one for one in questions_of(results) if {one.a, one.b} == {a, b})
     found: dict[str, list[str]] = {}
-    for one in results.comparisons:
-        if {one.a, one.b} == {a, b}:
-            seen = one if one.a == a else _turned(one)
-            size = difference_of(seen, wording.metric_of(results, one)).replace(" points", "")
-            words = f"{NAMES.get(one.task, wording.place(one.task, one.data_fraction))} {size}"
-            found.setdefault(seen.verdict if is_decided(one) else "undecided", []).append(words)
+    for one in question.comparisons:
+        seen = one if one.a == a else _turned(one)
+        size = difference_of(seen, wording.metric_of(results, one)).replace(" points", "")
+        words = f"{NAMES.get(one.task, wording.place(one.task, one.data_fraction))} {size}"
+        found.setdefault(seen.verdict if is_decided(one) else "undecided", []).append(words)
     order = ("better", "worse", "same", "undecided")
-    return "; ".join(f"**{verdict}** on {wording.listed(found[verdict])}" for verdict in order if verdict in found)
+    parts = [f"**{verdict}** on {wording.listed(found[verdict])}" for verdict in order if verdict in found]
+    answer = question.answer
+    if answer is not None and not question.single and is_decided(answer):
+        whole = answer if answer.a == a else _turned(answer)
+        size = difference_of(whole, question.metric(results) or Measure()).replace(" points", "")
+        parts.insert(0, f"**{whole.verdict}** {over(whole.places, len(question.comparisons))} {size}")
+    return "; ".join(parts)
 
 
-def _turned(one: Comparison) -> Comparison:
-    """A comparison, seen from its second arm."""
+def _turned(one: Finding) -> Finding:
+    """A comparison, or the answer over all tasks, seen from its second arm."""
     bounds = None if one.interval is None else (-one.interval[1], -one.interval[0])
     verdict = {"better": "worse", "worse": "better"}.get(one.verdict, one.verdict)
     mean = None if one.mean is None else -one.mean
@@ -271,12 +279,18 @@ def _head(bundle: Bundle) -> Iterator[str]:
 
 
 def _conclusions(results: StudyResults) -> Iterator[str]:
-    """What was found for each pair of arms."""
+    """What was found for each pair of arms, on single tasks and over all of them."""
+    said = False
     for question in questions_of(results):
         found = [one for one in question.comparisons if is_decided(one)]
         if found:
+            said = True
             yield f"{question.a} against {question.b}: {'; '.join(counts(found, len(question.comparisons)))}"
-    if not any(map(is_decided, results.comparisons)):
+        answer = question.answer
+        if answer is not None and not question.single and is_decided(answer):
+            said = True
+            yield sentence(answer, over(answer.places, len(question.comparisons)), question.metric(results))
+    if not said:
         yield "nothing: no comparison is decided"
 
 

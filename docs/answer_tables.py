@@ -10,7 +10,7 @@ from fptkit.lab.reporting.levels import CHANCE, level_texts, resolution_of
 from fptkit.lab.reporting.questions import Question, questions_of
 from fptkit.lab.reporting.sentences import difference_of, p_of
 from fptkit.lab.studies.results import CellResult, StudyResults
-from fptkit.lab.studies.verdicts import Comparison
+from fptkit.lab.studies.verdicts import Answer, Comparison
 
 PAPER = "fpt2021"
 MARGIN = 1.0
@@ -20,8 +20,8 @@ MATRIX_FROM = 4
 """Number of questions from which a page shows a table of questions by tasks, too."""
 
 
-def is_decided(one: Comparison) -> bool:
-    """Whether a comparison has a verdict."""
+def is_decided(one: Comparison | Answer) -> bool:
+    """Whether a comparison, or the answer over all tasks, has a verdict."""
     return one.verdict in ("better", "worse", "same")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from finished_studies import TWO_ARMS, finished
-from study_results import cell, comparison, study
+from study_results import answer, cell, comparison, study
 
 from fptkit.lab.studies.locking import plan_file
 from fptkit.lab.verification.bundles.archive import unpacked, write_archive
@@ -203,8 +203,29 @@ def test_arms_that_the_paper_does_not_tell_apart_have_no_difference_there() -> N
 def test_all_tasks_are_those_of_the_study(verdicts: list[str], said: list[str]) -> None:
     tasks = ("bit_memory", "bit_xor", "listops")
     found = [comparison(task, "a", "b", 0.0, verdict=one) for task, one in zip(tasks, verdicts, strict=True)]
-    results = study(tasks, ("a", "b")).model_copy(update={"comparisons": tuple(found)})
+    results = study(tasks, ("a", "b")).model_copy(update={"comparisons": tuple(found), "answers": ()})
     assert list(answers._conclusions(results)) == said
+
+
+@pytest.mark.parametrize(("verdict", "turned"), [("better", "worse"), ("same", "same"), ("undecided", "")])
+def test_the_answer_over_all_tasks_is_a_conclusion(verdict: str, turned: str) -> None:
+    tasks = ("bit_memory", "bit_xor", "listops")
+    compared = [comparison(task, "a", "b", 0.02, verdict="undecided") for task in tasks]
+    over = answer(compared, verdict=verdict)
+    results = study(tasks, ("a", "b")).model_copy(update={"comparisons": tuple(compared), "answers": (over,)})
+    conclusions = list(answers._conclusions(results))
+    assert len(conclusions) == 1
+    assert over.mean is not None
+    size = f"{100 * over.mean:.1f}"
+    if not turned:
+        assert conclusions == ["nothing: no comparison is decided"]
+        assert answers._in_short(results, "a", "b").startswith("**undecided** on Bit Memory")
+        return
+    assert ("a is better than b" if verdict == "better" else "a and b are the same") in conclusions[0]
+    assert "over 3 tasks" in conclusions[0]
+    assert size in conclusions[0]
+    assert answers._in_short(results, "a", "b").startswith(f"**{verdict}** over 3 tasks +{size}")
+    assert answers._in_short(results, "b", "a").startswith(f"**{turned}** over 3 tasks −{size}")
 
 
 @pytest.mark.parametrize("name", [row["study"] for row in answers._planned()])
