@@ -148,7 +148,8 @@ def is_complete(folder: Path) -> bool:
 def restore(asked: Sequence[Question], place: Place) -> None:
     """Take from the published results what the ledger lacks: plans, hours spent, and the studies and runs of bundles.
 
-    Runs in a bundle have no checkpoints. A finished run is not repeated; one that was stopped begins anew.
+    Runs in a bundle have no checkpoints. A finished run is not repeated; one that was stopped begins anew. A restored
+    study can be bundled again after it was continued, since its manifest names files that bundles leave out.
 
     Raises:
         DataError: a bundle is damaged.
@@ -222,7 +223,8 @@ def _fptkit(arguments: Sequence[str], problem: str) -> str:
     """
     ended = subprocess.run([*PROGRAM, *arguments], check=False, capture_output=True, text=True, encoding="utf-8")
     if ended.returncode:
-        raise UsageError(f"{problem}: {(ended.stderr or ended.stdout).strip()}")
+        said = "\n".join(text.strip() for text in (ended.stderr, ended.stdout) if text.strip())
+        raise UsageError(f"{problem}: {said}")
     return ended.stdout
 
 

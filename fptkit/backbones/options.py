@@ -78,7 +78,8 @@ RANDOM_INIT = (
 )
 DROPOUT = "dropout probability of the embedding and of each block's output, in training"
 ATTENTION_DROPOUT = (
-    "dropout probability of attention weights, in training; above 0, attention of many tokens is not fused: slower"
+    "dropout probability of attention weights, in training; above 0, attention of many tokens in float32 on a "
+    "CPU is not fused: slower"
 )
 
 
