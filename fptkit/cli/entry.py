@@ -9,7 +9,11 @@ def command() -> None:
         from fptkit.cli.main import command as carry_out
 
         carry_out()
-    except KeyboardInterrupt:
+    except BaseException as err:
+        # Python 3.10 and 3.11 turn an exception inside `__set_name__` into a RuntimeError from it.
+        wrapped = type(err) is RuntimeError and isinstance(err.__cause__, KeyboardInterrupt)
+        if not wrapped and not isinstance(err, KeyboardInterrupt):
+            raise
         import os
 
         os.write(2, b"interrupted\n")
