@@ -24,6 +24,7 @@ SHOWN = 40
 Examples:
   fptkit verify studies/rothermel-nano
   fptkit verify rothermel.zip --rerun 3
+  fptkit verify rothermel.zip --run 63dff38aaa53f1af
   fptkit verify studies/runs/63dff38aaa53f1af
 """
 )
@@ -31,6 +32,13 @@ Examples:
 @click.option("--quick", is_flag=True, help="Do not read checkpoints and other tensor files, which may be large.")
 @click.option(
     "--rerun", "reruns", type=click.IntRange(1, limits.RUNS), metavar="N", help="Repeat N random runs, and compare."
+)
+@click.option(
+    "--run",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Repeat this run, named after its folder, and compare. Repeatable.",
 )
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), help="Seed that draws the runs to repeat (default: from the results)."
@@ -48,6 +56,7 @@ def verify(
     folder: str,
     quick: bool,
     reruns: int | None,
+    names: tuple[str, ...],
     seed: int | None,
     ledger: Path,
     as_json: bool,
@@ -58,8 +67,9 @@ def verify(
     FOLDER is a study's folder or its name in the ledger folder, a bundle (.zip, .tar.xz), or the folder of a
     single run. Exit status 0 if everything agrees, 1 if not, with a list of what differs.
 
-    --rerun trains N runs again from their resolved recipes. On the same kind of processor, with the same versions, the
-    trained tensors must have the same bits; elsewhere metrics must agree within a tolerance.
+    --rerun trains N runs again from their resolved recipes, --run one of your choice; a report names the folder of
+    each run. On the same kind of processor, with the same versions, the trained tensors must have the same bits;
+    elsewhere metrics must agree within a tolerance.
     """
     from fptkit.errors import UsageError
     from fptkit.lab.verification.kinds import Options, verify_path
@@ -67,7 +77,7 @@ def verify(
     if seed is not None and not reruns:
         raise UsageError("--seed draws the runs to repeat: use it with --rerun N")
     load_registry(plugin_files)
-    options = Options(tensors=not quick, reruns=reruns or 0, seed=seed, say=lambda text: click.echo(text, err=True))
+    options = Options(not quick, reruns or 0, seed, names, say=lambda text: click.echo(text, err=True))
     path = _path(folder, ledger)
     findings = verify_path(path, options)
     if as_json:

@@ -127,7 +127,7 @@ def test_a_child_is_ended_with_what_it_started(tmp_path: Path) -> None:
 
 def _a_command() -> None:
     """The command ``fptkit --version``: it ends with status 0, by an exception or at once (see `main.command`)."""
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         smoke.fptkit("--version")
 
 

@@ -23,15 +23,22 @@ class Options:
 
     Args:
         tensors: whether to read tensor files, which may be large.
-        reruns: number of runs to repeat.
+        reruns: number of runs to draw and repeat.
         seed: seed that draws them; None to derive it from the results.
+        runs: names of runs to repeat.
         say: prints progress.
     """
 
     tensors: bool = True
     reruns: int = 0
     seed: int | None = None
+    runs: tuple[str, ...] = ()
     say: Callable[[str], None] = lambda text: None
+
+    @property
+    def repeat(self) -> str:
+        """The option that asks for runs to be repeated; empty if none does."""
+        return "--run" if self.runs else "--rerun" if self.reruns else ""
 
 
 def verify_path(path: Path, options: Options) -> Findings:
@@ -42,7 +49,8 @@ def verify_path(path: Path, options: Options) -> Findings:
         options: how.
 
     Raises:
-        UsageError: it is none of these, or runs of a single run's folder are to be repeated.
+        UsageError: it is none of these, or a run that was asked for cannot be repeated.
+        UnknownNameError: the study has no run of a name that was asked for.
         DataError: it is damaged, or unsafe to unpack.
     """
     if path.is_file():
@@ -55,12 +63,16 @@ def verify_path(path: Path, options: Options) -> Findings:
     if (folder / MANIFEST).is_file():
         return _with_reruns(folder, verify_study(folder, tensors=options.tensors), options)
     if (folder / RESULTS).is_file():
-        if options.reruns:
-            raise UsageError(f"--rerun needs {MANIFEST}, which fptkit study writes into {path}: run the study again")
+        if options.repeat:
+            raise UsageError(
+                f"{options.repeat} needs {MANIFEST}, which fptkit study writes into {path}: run the study again"
+            )
         return verify_unsealed(folder, tensors=options.tensors)
     if (folder / SUMMARY).is_file():
-        if options.reruns:
-            raise UsageError(f"--rerun draws runs of a study; repeat this one with: fptkit run {path / RECIPE}")
+        if options.repeat:
+            raise UsageError(
+                f"{options.repeat} is for runs of a study; repeat this one with: fptkit run {path / RECIPE}"
+            )
         verify = verify_bundled_run if is_bundle(folder.parent.parent) else verify_run
         return verify(folder, tensors=options.tensors)
     raise UsageError(
@@ -75,11 +87,18 @@ def _bundle(folder: Path, options: Options) -> Findings:
 
 def _with_reruns(folder: Path, findings: Findings, options: Options) -> Findings:
     """Add the comparison with repeated runs, unless what is stored is in disorder already."""
-    if options.reruns and findings.differences:
+    if options.repeat and findings.differences:
         findings.notes.append("no run was repeated, since the files do not agree")
-    elif options.reruns:
+    elif options.repeat:
         from fptkit.lab.verification.rerun import rerun
 
-        manifest = read_manifest(folder)
-        rerun(folder.parent, manifest, findings, count=options.reruns, seed=options.seed, say=options.say)
+        rerun(
+            folder.parent,
+            read_manifest(folder),
+            findings,
+            count=options.reruns,
+            seed=options.seed,
+            names=options.runs,
+            say=options.say,
+        )
     return findings

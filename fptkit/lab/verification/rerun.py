@@ -6,13 +6,14 @@ import json
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fptkit.engine.code_version import code_version, digest_parts
 from fptkit.engine.control import PREFIX
+from fptkit.errors import UnknownNameError, UsageError
 from fptkit.files import CHECKPOINTS, ENVIRONMENT, METRICS, RECIPE, find_json, find_summary
 from fptkit.lab.studies.job import LOG, Job, carried_environment
 from fptkit.lab.studies.launchers.base import Ended, Launcher, LauncherOptions
@@ -61,11 +62,12 @@ def rerun(
     manifest: Manifest,
     findings: Findings,
     *,
-    count: int,
+    count: int = 0,
     seed: int | None = None,
+    names: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Repeat randomly drawn runs from their resolved recipes, and compare tensors and metrics.
+    """Repeat runs from their resolved recipes, named or randomly drawn ones, and compare tensors and metrics.
 
     If processor, threads, device, library versions and code are those of the stored run, the trained tensors must have
     the same bits and all metrics must be equal. Otherwise the selection metric must agree within `TOLERANCE`.
@@ -74,10 +76,15 @@ def rerun(
         ledger_folder: folder of the ledger.
         manifest: the study's manifest.
         findings: receives what does not agree.
-        count: number of runs.
+        count: number of runs to draw.
         seed: seed of the draw; None to derive it from the digest of the results.
+        names: of runs, as of `named`.
         say: prints progress.
+
+    Raises:
+        UsageError, UnknownNameError: as of `named`.
     """
+    asked = named(ledger_folder, manifest, names)
     if manifest.plan.code != code_version():
         findings.notes.append(
             f"the runs were made by another version of the code ({manifest.plan.code[:12]}, fptkit "
@@ -88,15 +95,16 @@ def rerun(
     drawn = draw(ledger_folder, manifest, count=count, seed=seed)
     if len(drawn) < count:
         findings.notes.append(f"only {len(drawn)} runs can be repeated; others were limited by time, or not finished")
-    if not drawn:
+    runs = [*asked, *(one for one in drawn if one not in asked)]
+    if not runs:
         return
     with tempfile.TemporaryDirectory(prefix="fptkit-rerun-") as place:
         # Features are computed again, too.
         environment = {**carried_environment(), "FPTKIT_CACHE": str(Path(place) / "cache")}
         launcher = make_launcher(LauncherOptions("local", workers=1), Path(place))
         try:
-            for number, stored in enumerate(drawn, start=1):
-                say(f"repeating run {number} of {len(drawn)}: {stored.name}")
+            for number, stored in enumerate(runs, start=1):
+                say(f"repeating run {number} of {len(runs)}: {stored.name}")
                 again = Path(place) / str(number)
                 ended = _repeat(launcher, stored, again, environment)
                 _compare(stored, again, ended, findings)
@@ -117,6 +125,38 @@ def draw(ledger_folder: Path, manifest: Manifest, *, count: int, seed: int | Non
     found = list(_repeatable(ledger_folder, manifest))
     seed = int(manifest.files.get("results.json", "0")[:15], 16) if seed is None else seed
     return random.Random(seed).sample(found, min(count, len(found)))  # nosec B311: repeatable, no secret
+
+
+def named(ledger_folder: Path, manifest: Manifest, names: Sequence[str]) -> list[Stored]:
+    """The runs with these names, each once.
+
+    Args:
+        ledger_folder: folder of the ledger.
+        manifest: the study's manifest.
+        names: of the runs' folders, or the first digits of them.
+
+    Raises:
+        UnknownNameError: the study has no such run.
+        UsageError: a name means several runs, or a run that cannot be repeated.
+    """
+    repeatable = {stored.address: stored for stored in _repeatable(ledger_folder, manifest)}
+    found: dict[str, Stored] = {}
+    for name in names:
+        meant = [address for address in manifest.runs if name and address.startswith(name)]
+        folders = [run_folder(ledger_folder, address).name for address in meant or manifest.runs]
+        if not meant:
+            raise UnknownNameError("run", name, folders)
+        if len(meant) > 1:
+            raise UsageError(
+                f"'{name}' are the first digits of {len(meant)} runs: {', '.join(folders)}; give more digits"
+            )
+        if meant[0] not in repeatable:
+            status = manifest.runs[meant[0]].status
+            raise UsageError(
+                f"run {folders[0]} cannot be repeated: it was limited by time, or has no result ({status})"
+            )
+        found[meant[0]] = repeatable[meant[0]]
+    return list(found.values())
 
 
 def _repeatable(ledger_folder: Path, manifest: Manifest) -> Iterator[Stored]:

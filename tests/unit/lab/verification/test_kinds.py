@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from finished_studies import TWO_ARMS, finished
 
-from fptkit.errors import DataError, UsageError
+from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.lab.verification.bundles.bundle import write_bundle
 from fptkit.lab.verification.kinds import Options, verify_path
 from fptkit.lab.verification.manifest import MANIFEST
@@ -70,19 +70,29 @@ def test_results_of_format_1_cannot_be_derived(folder: Path) -> None:
 
 def test_a_run_cannot_be_drawn_from_itself(folder: Path) -> None:
     run = min((folder.parent / "runs").iterdir())
-    with pytest.raises(UsageError, match=r"--rerun draws runs of a study.*fptkit run .*recipe\.yaml"):
+    with pytest.raises(UsageError, match=r"--rerun is for runs of a study.*fptkit run .*recipe\.yaml"):
         verify_path(run, Options(reruns=1))
+    with pytest.raises(UsageError, match=r"--run is for runs of a study"):
+        verify_path(run, Options(runs=(run.name,)))
 
 
 def test_without_a_manifest_nothing_is_repeated(folder: Path) -> None:
     (folder / MANIFEST).unlink()
-    with pytest.raises(UsageError, match=r"--rerun needs manifest\.json"):
-        verify_path(folder, Options(reruns=1))
+    for options, option in ((Options(reruns=1), "--rerun"), (Options(runs=("ab",)), "--run")):
+        with pytest.raises(UsageError, match=rf"{option} needs manifest\.json"):
+            verify_path(folder, options)
+
+
+def test_a_name_of_no_run_of_the_study_is_an_error(folder: Path, tmp_path: Path) -> None:
+    write_bundle(folder, tmp_path / "b.zip")
+    for path in (folder, tmp_path / "b.zip"):
+        with pytest.raises(UnknownNameError, match="unknown run 'nothing'"):
+            verify_path(path, Options(runs=("nothing",)))
 
 
 def test_files_in_disorder_are_not_worth_a_repetition(folder: Path) -> None:
     (folder / "report.md").write_text("", encoding="utf-8")
-    findings = verify_path(folder, Options(reruns=1))
+    findings = verify_path(folder, Options(runs=(min((folder.parent / "runs").iterdir()).name,)))
     assert findings.differences
     assert "no run was repeated, since the files do not agree" in findings.notes
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from finished_studies import TWO_ARMS, finished
 
+from fptkit.errors import UnknownNameError, UsageError
 from fptkit.lab.studies.job import Job, JobResult
 from fptkit.lab.studies.launchers.base import Ended
 from fptkit.lab.studies.results import run_folder
 from fptkit.lab.verification import rerun as module
 from fptkit.lab.verification.differences import Findings
 from fptkit.lab.verification.manifest import Manifest, read_manifest
-from fptkit.lab.verification.rerun import draw, rerun
+from fptkit.lab.verification.rerun import draw, named, rerun
 
 MACHINE = {"processor_model": "Abacus 3000", "vector_instructions": "AVX2"}
 
@@ -60,12 +62,14 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def repeated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Findings]:
-    def repeat(change: Change = lambda folder, summary: None, *, count: int = 1, status: str = "") -> Findings:
+    def repeat(
+        change: Change = lambda folder, summary: None, *, count: int = 1, status: str = "", names: Sequence[str] = ()
+    ) -> Findings:
         launcher = Copies(folder.parent, change, status)
         monkeypatch.setattr(module, "make_launcher", lambda options, place: launcher)
         findings = Findings()
         manifest = read_manifest(folder)
-        rerun(folder.parent, manifest, findings, count=count)
+        rerun(folder.parent, manifest, findings, count=count, names=names)
         return findings
 
     return repeat
@@ -134,6 +138,44 @@ def test_runs_without_a_result_or_limited_by_time_are_not_drawn(folder: Path, ch
     found = draw(folder.parent, manifest, count=9, seed=0)
     assert len(found) == 3
     assert min(manifest.runs) not in {one.address for one in found}
+
+
+def test_runs_are_named_by_their_folders_or_first_digits(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    first, second = sorted(manifest.runs)[:2]
+    short = next(first[:n] for n in range(1, 17) if sum(one.startswith(first[:n]) for one in manifest.runs) == 1)
+    names = [run_folder(folder.parent, second).name, short, first]
+    assert [one.address for one in named(folder.parent, manifest, names)] == [second, first]
+    assert named(folder.parent, manifest, []) == []
+
+
+@pytest.mark.parametrize("name", ["", "ffffffffffffffff", "runs", "*"])
+def test_a_name_of_no_run_is_an_error_with_all_names(folder: Path, name: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"unknown run '{re.escape(name)}'") as caught:
+        named(folder.parent, read_manifest(folder), [name])
+    assert caught.value.known == tuple(sorted(path.name for path in (folder.parent / "runs").iterdir()))
+
+
+def test_digits_of_several_runs_are_an_error_with_their_names(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    record = min(manifest.runs.items())[1]
+    both = manifest.model_copy(update={"runs": {"ab1": record, "ab2": record, "cd": record}})
+    with pytest.raises(UsageError, match="'ab' are the first digits of 2 runs: ab1, ab2; give more digits"):
+        named(folder.parent, both.model_copy(update={"trials": ()}), ["ab"])
+
+
+@pytest.mark.parametrize("changes", [{"status": "failed"}, {"summary": {"max_seconds": 5.0}}])
+def test_a_run_without_a_result_or_limited_by_time_cannot_be_named(folder: Path, changes: Mapping[str, Any]) -> None:
+    manifest = with_outcome(read_manifest(folder), **changes)
+    with pytest.raises(UsageError, match=r"run \w{16} cannot be repeated: it was limited by time, or has no result"):
+        named(folder.parent, manifest, [min(manifest.runs)])
+
+
+def test_a_named_run_that_is_also_drawn_is_repeated_once(folder: Path, repeated: Callable[..., Findings]) -> None:
+    runs = sorted(read_manifest(folder).runs)
+    assert len(repeated(count=4, names=runs[:1]).notes) == 4
+    (note,) = repeated(count=0, names=runs[2:3]).notes
+    assert f"({runs[2][:16]}): equal" in note
 
 
 def test_fewer_runs_than_asked_for_are_noted(repeated: Callable[..., Findings]) -> None:
