@@ -50,7 +50,6 @@ def verify_path(path: Path, options: Options) -> Findings:
 
     Raises:
         UsageError: it is none of these, or a run that was asked for cannot be repeated.
-        UnknownNameError: the study has no run of a name that was asked for.
         DataError: it is damaged, or unsafe to unpack.
     """
     if path.is_file():

@@ -13,7 +13,7 @@ from typing import Any
 
 from fptkit.engine.code_version import code_version, digest_parts
 from fptkit.engine.control import PREFIX
-from fptkit.errors import UnknownNameError, UsageError
+from fptkit.errors import UsageError, clipped, nearest
 from fptkit.files import CHECKPOINTS, ENVIRONMENT, METRICS, RECIPE, find_json, find_summary
 from fptkit.lab.studies.job import LOG, Job, carried_environment
 from fptkit.lab.studies.launchers.base import Ended, Launcher, LauncherOptions
@@ -82,7 +82,7 @@ def rerun(
         say: prints progress.
 
     Raises:
-        UsageError, UnknownNameError: as of `named`.
+        UsageError: as of `named`.
     """
     asked = named(ledger_folder, manifest, names)
     if manifest.plan.code != code_version():
@@ -136,8 +136,7 @@ def named(ledger_folder: Path, manifest: Manifest, names: Sequence[str]) -> list
         names: of the runs' folders, or the first digits of them.
 
     Raises:
-        UnknownNameError: the study has no such run.
-        UsageError: a name means several runs, or a run that cannot be repeated.
+        UsageError: a name means no run, several, or one that cannot be repeated.
     """
     repeatable = {stored.address: stored for stored in _repeatable(ledger_folder, manifest)}
     found: dict[str, Stored] = {}
@@ -145,11 +144,14 @@ def named(ledger_folder: Path, manifest: Manifest, names: Sequence[str]) -> list
         meant = [address for address in manifest.runs if name and address.startswith(name)]
         folders = [run_folder(ledger_folder, address).name for address in meant or manifest.runs]
         if not meant:
-            raise UnknownNameError("run", name, folders)
-        if len(meant) > 1:
-            raise UsageError(
-                f"'{name}' are the first digits of {len(meant)} runs: {', '.join(folders)}; give more digits"
+            suggestion = nearest(name, folders)
+            text = (
+                f" Did you mean '{suggestion}'?" if suggestion else " The study's report names the folder of each run."
             )
+            raise UsageError(f"the study has no run '{clipped(name)}'.{text}")
+        if len(meant) > 1:
+            some = " and ".join(folders[:2])
+            raise UsageError(f"'{name}' are the first digits of {len(meant)} runs, such as {some}: give more digits")
         if meant[0] not in repeatable:
             status = manifest.runs[meant[0]].status
             raise UsageError(

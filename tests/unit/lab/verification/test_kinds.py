@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from finished_studies import TWO_ARMS, finished
 
-from fptkit.errors import DataError, UnknownNameError, UsageError
+from fptkit.errors import DataError, UsageError
 from fptkit.lab.verification.bundles.bundle import write_bundle
 from fptkit.lab.verification.kinds import Options, verify_path
 from fptkit.lab.verification.manifest import MANIFEST
@@ -86,7 +86,7 @@ def test_without_a_manifest_nothing_is_repeated(folder: Path) -> None:
 def test_a_name_of_no_run_of_the_study_is_an_error(folder: Path, tmp_path: Path) -> None:
     write_bundle(folder, tmp_path / "b.zip")
     for path in (folder, tmp_path / "b.zip"):
-        with pytest.raises(UnknownNameError, match="unknown run 'nothing'"):
+        with pytest.raises(UsageError, match=r"the study has no run 'nothing'"):
             verify_path(path, Options(runs=("nothing",)))
 
 

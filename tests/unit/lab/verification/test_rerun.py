@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from finished_studies import TWO_ARMS, finished
 
-from fptkit.errors import UnknownNameError, UsageError
+from fptkit.errors import UsageError
 from fptkit.lab.studies.job import Job, JobResult
 from fptkit.lab.studies.launchers.base import Ended
 from fptkit.lab.studies.results import run_folder
@@ -150,17 +150,22 @@ def test_runs_are_named_by_their_folders_or_first_digits(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "ffffffffffffffff", "runs", "*"])
-def test_a_name_of_no_run_is_an_error_with_all_names(folder: Path, name: str) -> None:
-    with pytest.raises(UnknownNameError, match=f"unknown run '{re.escape(name)}'") as caught:
+def test_a_name_of_no_run_is_an_error(folder: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=rf"the study has no run '{re.escape(name)}'\. The study's report names"):
         named(folder.parent, read_manifest(folder), [name])
-    assert caught.value.known == tuple(sorted(path.name for path in (folder.parent / "runs").iterdir()))
+
+
+def test_a_wrong_digit_is_found(folder: Path) -> None:
+    run = min((folder.parent / "runs").iterdir()).name
+    with pytest.raises(UsageError, match=rf"the study has no run '{run[:-1]}-'\. Did you mean '{run}'\?"):
+        named(folder.parent, read_manifest(folder), [f"{run[:-1]}-"])
 
 
 def test_digits_of_several_runs_are_an_error_with_their_names(folder: Path) -> None:
     manifest = read_manifest(folder)
     record = min(manifest.runs.items())[1]
     both = manifest.model_copy(update={"runs": {"ab1": record, "ab2": record, "cd": record}})
-    with pytest.raises(UsageError, match="'ab' are the first digits of 2 runs: ab1, ab2; give more digits"):
+    with pytest.raises(UsageError, match="'ab' are the first digits of 2 runs, such as ab1 and ab2: give more digits"):
         named(folder.parent, both.model_copy(update={"trials": ()}), ["ab"])
 
 
