@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 
+from fptkit.errors import FptkitError
 from fptkit.lab.studies.job import Job, JobResult, carry_out
 from fptkit.lab.studies.launchers.base import Ended, LauncherOptions, share_processors
 from fptkit.numerics.shared_gpu import GPU_FRACTION, USABLE, runs_on_each
@@ -51,28 +53,23 @@ class LocalLauncher:
         if self._runs_on_each > 1:
             self.description += f", up to {self._runs_on_each} runs on each"
         self._under_way: dict[int, tuple[Job, BaseProcess, Connection, str]] = {}
-        self._not_started: list[Ended] = []
+        self._waiting: list[Job] = []
+        self._given_up: list[Ended] = []
         self._context = _context([*PRELOADED, *preload], self.threads)
 
     def start(self, job: Job) -> None:
         """See `Launcher`."""
-        receiver, sender = self._context.Pipe(duplex=False)
-        device = self._free_device()
-        process = self._context.Process(target=_work, args=(job, sender, device, self._runs_on_each), name=job.name)  # type: ignore[attr-defined]
-        try:
-            with _without_main():
-                process.start()
-        except (OSError, EOFError) as err:  # no memory for a process, or the server was killed
-            receiver.close()
-            self._not_started.append(Ended(job, None, f"its worker could not be started: {type(err).__name__}: {err}"))
-        else:
-            self._under_way[process.sentinel] = (job, process, receiver, device)
-        finally:
-            sender.close()
+        self._waiting.append(job)
+        self._start_waiting()
 
     def wait(self, timeout_s: float) -> Sequence[Ended]:
-        """See `Launcher`."""
-        ended, self._not_started = self._not_started, []
+        """See `Launcher`.
+
+        Raises:
+            FptkitError: no process can be started any more.
+        """
+        self._start_waiting()
+        ended, self._given_up = self._given_up, []
         if not self._under_way:
             if not ended:
                 time.sleep(timeout_s)
@@ -87,11 +84,57 @@ class LocalLauncher:
             process.close()
         return ended
 
+    def _start_waiting(self) -> None:
+        """Start the jobs that are not started yet. What fails is tried again when a run has ended: it may lack memory.
+
+        Raises:
+            FptkitError: no run is under way, and a process cannot be started either by a new server.
+        """
+        anew = False
+        while self._waiting:
+            try:
+                if anew:
+                    _restart_server(self.threads)
+                self._start(self._waiting[0])
+            except (OSError, EOFError) as err:  # no memory for a process, or the server or its socket is gone
+                if self._under_way:
+                    return
+                if anew:
+                    raise FptkitError(
+                        f"no worker can be started on this machine: {type(err).__name__}: {err}; what was run before "
+                        "is kept, and the same command continues"
+                    ) from err
+                anew = True
+            else:
+                del self._waiting[0]
+                anew = False
+
+    def _start(self, job: Job) -> None:
+        """Start a worker.
+
+        Raises:
+            OSError, EOFError: it cannot be started.
+        """
+        receiver, sender = self._context.Pipe(duplex=False)
+        device = self._free_device()
+        process = self._context.Process(target=_work, args=(job, sender, device, self._runs_on_each), name=job.name)  # type: ignore[attr-defined]
+        try:
+            with _without_main():
+                process.start()
+        except (OSError, EOFError):
+            receiver.close()
+            raise
+        finally:
+            sender.close()
+        self._under_way[process.sentinel] = (job, process, receiver, device)
+
     def stop(self) -> None:
         """See `Launcher`."""
         # Not SIGINT, which is blocked in them.
         for _, process, _, _ in self._under_way.values():
             process.terminate()
+        self._given_up += [Ended(job, None, "stopped before it was started") for job in self._waiting]
+        self._waiting.clear()
 
     def close(self) -> None:
         """See `Launcher`."""
@@ -100,6 +143,7 @@ class LocalLauncher:
             process.join()
             receiver.close()
         self._under_way.clear()
+        _keep_folder()
 
     def _free_device(self) -> str:
         """The accelerator with the fewest runs; empty if there is none."""
@@ -152,31 +196,20 @@ def _end_with_parent() -> None:
 
 def _context(modules: Sequence[str], threads: int) -> BaseContext:
     """Start method of workers: forks of a server that has loaded ``modules``, or new processes if unsupported."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    if not _has_server():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
-    # The libraries read these once, when the server loads them.
-    settings = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    if threads > 1:
-        # By default waiting threads keep their cores busy: two processes with two threads each on two cores then take
-        # many times as long as one after the other.
-        settings["OMP_WAIT_POLICY"] = "PASSIVE"
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        _start_server()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    _start_server(threads)
     return context
 
 
-def _start_server() -> None:
-    """Start the server with SIGINT blocked; its forks inherit this.
+def _has_server() -> bool:
+    return "forkserver" in multiprocessing.get_all_start_methods()
+
+
+def _start_server(threads: int) -> None:
+    """Start the server for workers with so many threads, with SIGINT blocked; its forks inherit this.
 
     The terminal sends Ctrl-C to all processes of a job: a server that is loading would die with a traceback, and a
     worker would count the study's own signal as a second one, and end without saving.
@@ -186,9 +219,54 @@ def _start_server() -> None:
     resource_tracker.ensure_running()  # it unblocks signals after it starts, so start it first
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        forkserver.ensure_running()
+        with _settings_of_libraries(threads):
+            forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@contextlib.contextmanager
+def _settings_of_libraries(threads: int) -> Iterator[None]:
+    """Variables that the libraries read once, when the server loads them."""
+    settings = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    if threads > 1:
+        # By default waiting threads keep their cores busy: two processes with two threads each on two cores then take
+        # many times as long as one after the other.
+        settings["OMP_WAIT_POLICY"] = "PASSIVE"
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _restart_server(threads: int) -> None:
+    """Stop the server and start another one, with the same modules."""
+    if _has_server():
+        _keep_folder()
+        _stop_server()
+        _start_server(threads)
+
+
+def _stop_server() -> None:
+    from multiprocessing import forkserver
+
+    with contextlib.suppress(FileNotFoundError):  # its socket was removed
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+def _keep_folder() -> None:
+    """Make the folder of multiprocessing's sockets again if it was removed, as programs that clean ``/tmp`` do.
+
+    Without it no server can be started, and the process would end with a traceback.
+    """
+    if _has_server():
+        os.makedirs(multiprocessing.util.get_temp_dir(), mode=0o700, exist_ok=True)
 
 
 def _received(receiver: Connection) -> JobResult | None:
