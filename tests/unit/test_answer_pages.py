@@ -15,6 +15,7 @@ from study_results import answer, cell, comparison, study
 from fptkit.lab.studies.locking import plan_file
 from fptkit.lab.verification.bundles.archive import unpacked, write_archive
 from fptkit.lab.verification.bundles.bundle import verify_bundle, write_bundle
+from fptkit.numerics.precision import EQUIVALENT_IN_INT8
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "docs"))
@@ -148,6 +149,20 @@ def test_rows_of_the_readme_are_of_studies_and_arms_that_exist() -> None:
     for name, a, b, _ in answers.HEADLINES:
         study = yaml.safe_load((ROOT / "benchmarks" / "answers" / f"{name}.yaml").read_text("utf-8"))
         assert {a, b} <= study["arms"].keys()
+
+
+def test_auto_takes_int8_only_where_its_bundles_found_no_difference_on_any_task() -> None:
+    studies = {"builtin:gpt2_nano": ("int8", "int8_images", "int8_equal")}
+    assert studies.keys() == EQUIVALENT_IN_INT8.keys()
+    for weights, page in EQUIVALENT_IN_INT8.items():
+        assert (ROOT / "docs" / "results" / page).is_file()
+        found: dict[str, set[str]] = {}
+        for name in studies[weights]:
+            for one in answers.bundles()[name].results.comparisons:
+                if {one.a, one.b} == {"int8", "bfloat16"}:
+                    found.setdefault(one.task, set()).add(one.verdict)
+        assert len(found) == 6
+        assert all("same" in verdicts and not verdicts & {"better", "worse"} for verdicts in found.values())
 
 
 @pytest.mark.parametrize(

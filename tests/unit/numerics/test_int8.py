@@ -286,8 +286,7 @@ def test_auto_takes_int8_only_with_weights_for_which_it_was_shown_to_be_equivale
     monkeypatch.setattr(precision, "cpu_multiplies_int8", lambda: True)
     monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: True)
     monkeypatch.setattr(kernels, "why_not", lambda: None)
-    assert precision.choose_precision("auto", cpu, "builtin:gpt2_nano") == "bfloat16"
-    monkeypatch.setattr(precision, "EQUIVALENT_IN_INT8", {"builtin:gpt2_nano": "int8.json"})
+    monkeypatch.setattr(precision, "EQUIVALENT_IN_INT8", {"builtin:gpt2_nano": "int8.md"})
     assert precision.choose_precision("auto", cpu, "builtin:gpt2_nano") == "int8"
     assert precision.choose_precision("auto", cpu, "builtin:other") == "bfloat16"
     assert precision.choose_precision("bfloat16", cpu, "builtin:gpt2_nano") == "bfloat16"
