@@ -277,7 +277,8 @@ def _head(bundle: Bundle) -> Iterator[str]:
     plan = f"plan {results.plan[:12]}, locked before the first run" if results.plan else "not locked"
     yield (
         f"{len(results.runs):,} runs, {bundle.core_hours:.1f} core-hours, {len(results.seeds)} seeds at most; {plan}; "
-        f"code {results.code_version[:12]}. Commands: make it, verify it, repeat one of its runs."
+        f"code {results.code_version[:12]}. Commands: make it, verify it, repeat one of its runs; `--run NAME` repeats the "
+        "one of your choice, named as in the report of the bundle."
     )
     where = f"docs/results/bundles/{bundle.file.name}"
     commands = [command_of(bundle.name), f"fptkit verify {where}"]
