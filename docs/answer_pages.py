@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from answer_tables import differences, efforts, is_decided, levels, matrix, with_results, without_results
+from answer_tables import (
+    differences,
+    efforts,
+    is_decided,
+    levels,
+    matrix,
+    steps_compared,
+    with_results,
+    without_results,
+)
 
 from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.curves import convergence
@@ -277,8 +286,8 @@ def _head(bundle: Bundle) -> Iterator[str]:
     plan = f"plan {results.plan[:12]}, locked before the first run" if results.plan else "not locked"
     yield (
         f"{len(results.runs):,} runs, {bundle.core_hours:.1f} core-hours, {len(results.seeds)} seeds at most; {plan}; "
-        f"code {results.code_version[:12]}. Commands: make it, verify it, repeat one of its runs; `--run NAME` repeats the "
-        "one of your choice, named as in the report of the bundle."
+        f"code {results.code_version[:12]}. Commands: make it, verify it, repeat one of its runs; `--run NAME` repeats "
+        "the one of your choice, named as in the report of the bundle."
     )
     where = f"docs/results/bundles/{bundle.file.name}"
     commands = [command_of(bundle.name), f"fptkit verify {where}"]
@@ -297,6 +306,8 @@ def _conclusions(results: StudyResults) -> Iterator[str]:
         if answer is not None and not question.single and is_decided(answer):
             said = True
             yield sentence(answer, over(answer.places, len(question.comparisons)), question.metric(results))
+        if steps := steps_compared(results, question.a, question.b):
+            yield steps
     if not said:
         yield "nothing: no comparison is decided"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from fptkit.lab.published import Published, compare, load_published
@@ -9,7 +10,7 @@ from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.levels import CHANCE, level_texts, resolution_of
 from fptkit.lab.reporting.questions import Question, questions_of
 from fptkit.lab.reporting.sentences import difference_of, p_of
-from fptkit.lab.studies.results import CellResult, StudyResults
+from fptkit.lab.studies.results import CellResult, Effort, StudyResults
 from fptkit.lab.studies.verdicts import Answer, Comparison
 
 PAPER = "fpt2021"
@@ -150,6 +151,36 @@ def _effort_row(cell: CellResult) -> tuple[str, ...]:
     steps = f"{_median(effort.steps):,.0f}" if effort.steps else wording.NOTHING
     flops = f"{_median(effort.flops) / 1e12:.2g}" if effort.flops else wording.NOTHING
     return cell.task, cell.arm, target, f"{effort.reached} of {effort.seeds}", steps, flops
+
+
+def steps_compared(results: StudyResults, a: str, b: str) -> str:
+    """Where arm ``a`` needs more steps to the target than ``b``, in words; empty if the study has no targets.
+
+    Compared are medians over all seeds. A seed that did not reach the target took more steps than any that did.
+    """
+    medians = {
+        (cell.arm, cell.task): _median_of_all(cell.effort)
+        for cell in results.cells
+        if cell.effort is not None and cell.effort.seeds
+    }
+    found: dict[str, list[str]] = {}
+    for task in results.tasks:
+        if (a, task) in medians and (b, task) in medians:
+            ours, others = medians[a, task], medians[b, task]
+            order = "neither" if ours == others == math.inf else "as many" if ours == others else "more"
+            found.setdefault("fewer" if ours < others else order, []).append(task)
+    parts = [f"{order} on {wording.listed(found[order])}" for order in ("more", "as many", "fewer") if order in found]
+    if "neither" in found:
+        parts.append(f"on {wording.listed(found['neither'])} neither reaches it in half of its seeds")
+    if not parts:
+        return ""
+    return (
+        f"steps to the target, in the median of all seeds, not tested: {a} needs, compared with {b}, {'; '.join(parts)}"
+    )
+
+
+def _median_of_all(effort: Effort) -> float:
+    return _median([*effort.steps, *[math.inf] * (effort.seeds - effort.reached)])
 
 
 def _median(values: Sequence[float]) -> float:

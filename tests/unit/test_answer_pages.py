@@ -13,6 +13,7 @@ from finished_studies import TWO_ARMS, finished
 from study_results import answer, cell, comparison, study
 
 from fptkit.lab.studies.locking import plan_file
+from fptkit.lab.studies.results import Effort
 from fptkit.lab.verification.bundles.archive import unpacked, write_archive
 from fptkit.lab.verification.bundles.bundle import verify_bundle, write_bundle
 from fptkit.numerics.precision import EQUIVALENT_IN_INT8
@@ -206,6 +207,34 @@ def test_arms_that_the_paper_does_not_tell_apart_have_no_difference_there() -> N
     assert not tables.paper_differences(results.model_copy(update={"cells": cells}))
 
 
+def test_steps_to_the_target_are_compared_over_all_seeds() -> None:
+    """A seed that did not reach it took longer than all that did."""
+    steps = {
+        ("more", "a"): (100, 200, 500),
+        ("more", "b"): (100, 200),  # of three: the median is 200 in both
+        ("late", "a"): (100,),
+        ("late", "b"): (400, 400, 300),
+        ("early", "a"): (50, 50, 900),
+        ("early", "b"): (60, 60),
+        ("never", "a"): (100,),
+        ("never", "b"): (),
+        ("alone", "a"): (100,),
+    }
+    tasks = tuple(dict.fromkeys(task for task, _ in steps))
+    cells = []
+    for (task, arm), reached in steps.items():
+        effort = Effort(target=0.8, steps=reached, flops=(), reached=len(reached), seeds=3)
+        cells.append(cell(task, arm, seeds=(0, 1, 2), rates=(1e-3,), level=0.5, effort=effort))
+    results = study(tasks, ("a", "b")).model_copy(update={"cells": tuple(cells)})
+    assert tables.steps_compared(results, "a", "b") == (
+        "steps to the target, in the median of all seeds, not tested: a needs, compared with b, more on late; as many "
+        "on more; fewer on early; on never neither reaches it in half of its seeds"
+    )
+    nothing = [one.model_copy(update={"effort": None}) for one in cells]
+    assert not tables.steps_compared(results.model_copy(update={"cells": tuple(nothing)}), "a", "b")
+    assert tables.steps_compared(results, "a", "b") in list(answers._conclusions(results))
+
+
 @pytest.mark.parametrize(
     ("verdicts", "said"),
     [
@@ -218,7 +247,7 @@ def test_arms_that_the_paper_does_not_tell_apart_have_no_difference_there() -> N
 def test_all_tasks_are_those_of_the_study(verdicts: list[str], said: list[str]) -> None:
     tasks = ("bit_memory", "bit_xor", "listops")
     found = [comparison(task, "a", "b", 0.0, verdict=one) for task, one in zip(tasks, verdicts, strict=True)]
-    results = study(tasks, ("a", "b")).model_copy(update={"comparisons": tuple(found), "answers": ()})
+    results = study(tasks, ("a", "b")).model_copy(update={"comparisons": tuple(found), "answers": (), "cells": ()})
     assert list(answers._conclusions(results)) == said
 
 
@@ -227,7 +256,9 @@ def test_the_answer_over_all_tasks_is_a_conclusion(verdict: str, turned: str) ->
     tasks = ("bit_memory", "bit_xor", "listops")
     compared = [comparison(task, "a", "b", 0.02, verdict="undecided") for task in tasks]
     over = answer(compared, verdict=verdict)
-    results = study(tasks, ("a", "b")).model_copy(update={"comparisons": tuple(compared), "answers": (over,)})
+    results = study(tasks, ("a", "b"))
+    cells = tuple(one.model_copy(update={"effort": None}) for one in results.cells)
+    results = results.model_copy(update={"comparisons": tuple(compared), "answers": (over,), "cells": cells})
     conclusions = list(answers._conclusions(results))
     assert len(conclusions) == 1
     assert over.mean is not None
