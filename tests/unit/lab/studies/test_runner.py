@@ -13,6 +13,7 @@ from rich.console import Console
 from scripted_launcher import ScriptedLauncher, carry_out, trained, write
 from written_files import TWO_ARMS
 
+from fptkit.errors import FptkitError
 from fptkit.lab.studies.job import Job, JobResult
 from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.load import load_study
@@ -143,6 +144,24 @@ def test_a_worker_that_never_gets_anywhere_is_given_up(study: Study, tmp_path: P
     assert {m.outcome.reason for m in end.failed} == {
         "it is paused at step 3, before the requested step; tried 2 times"
     }
+
+
+def test_a_machine_that_starts_no_worker_ends_the_study_and_no_run_has_failed(study: Study, tmp_path: Path) -> None:
+    class Broken(ScriptedLauncher):
+        def start(self, job: Job) -> None:
+            if len(self.started) == 3:
+                raise FptkitError("no worker can be started on this machine")
+            super().start(job)
+
+    launcher = Broken()
+    with pytest.raises(FptkitError, match="no worker can be started"):
+        carry_out(study, tmp_path / "s", launcher)
+    assert launcher.closed
+    again = ScriptedLauncher()
+    end = carry_out(study, tmp_path / "s", again)
+    assert (len(end.outcomes), list(end.failed)) == (8, [])
+    whole = carry_out(study, tmp_path / "other", ScriptedLauncher())
+    assert end.outcomes == whole.outcomes
 
 
 def test_a_diverged_rate_is_no_failure(study: Study, tmp_path: Path) -> None:
