@@ -85,7 +85,9 @@ class LocalLauncher:
         return ended
 
     def _start_waiting(self) -> None:
-        """Start the jobs that are not started yet. What fails is tried again when a run has ended: it may lack memory.
+        """Start the jobs that are not started yet.
+
+        What fails while other runs are under way is tried again at each `wait`: it may lack the memory that they hold.
 
         Raises:
             FptkitError: no run is under way, and a process cannot be started either by a new server.
