@@ -283,15 +283,23 @@ def _head(bundle: Bundle) -> Iterator[str]:
     if complete < cells:
         yield f"**Under way: {complete} of {cells} cells have all their runs, so every figure may change.**"
     yield f"**{results.question}** {results.description}{'.' if results.description else ''}".rstrip()
-    plan = f"plan {results.plan[:12]}, locked before the first run" if results.plan else "not locked"
     yield (
-        f"{len(results.runs):,} runs, {bundle.core_hours:.1f} core-hours, {len(results.seeds)} seeds at most; {plan}; "
-        f"code {results.code_version[:12]}. Commands: make it, verify it, repeat one of its runs; `--run NAME` repeats "
-        "the one of your choice, named as in the report of the bundle."
+        f"{len(results.runs):,} runs, {bundle.core_hours:.1f} core-hours, {len(results.seeds)} seeds at most; "
+        f"{_plan(results)}; code {results.code_version[:12]}. Commands: make it, verify it, repeat one of its runs; "
+        "`--run NAME` repeats the one of your choice, named as in the report of the bundle."
     )
     where = f"docs/results/bundles/{bundle.file.name}"
     commands = [command_of(bundle.name), f"fptkit verify {where}"]
     yield "\n".join(["```sh", *commands, f"fptkit verify {where} --rerun 1", "```"])
+
+
+def _plan(results: StudyResults) -> str:
+    """Whether a plan was locked, and whether the study followed it."""
+    if not results.plan:
+        return "not locked"
+    number = len(results.deviations)
+    followed = f", not followed in {number} {'point' if number == 1 else 'points'} (below)" if number else ""
+    return f"plan {results.plan[:12]}, locked before the first run{followed}"
 
 
 def _conclusions(results: StudyResults) -> Iterator[str]:

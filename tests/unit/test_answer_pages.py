@@ -55,6 +55,17 @@ def test_a_page_shows_the_figures_of_its_bundle(folder: Path) -> None:
     assert f"| bit_xor | language | 50 % | {effort.reached} of 3 |" in text
 
 
+def test_a_deviation_is_named_beside_the_plan_and_listed() -> None:
+    locked = study().model_copy(update={"plan": "a1b2c3d4e5f6a7b8"})
+    assert answers._plan(locked) == "plan a1b2c3d4e5f6, locked before the first run"
+    once = locked.model_copy(update={"deviations": ("seeds: 5 (plan: 3)",)})
+    assert answers._plan(once).endswith(", not followed in 1 point (below)")
+    twice = once.model_copy(update={"deviations": (*once.deviations, "margin: 2 (plan: 1)")})
+    assert answers._plan(twice).endswith(", not followed in 2 points (below)")
+    assert "deviates from the plan: margin: 2 (plan: 1)" in answers._limits(twice)
+    assert answers._plan(study()) == "not locked"
+
+
 def test_a_page_follows_its_bundle_and_links_to_pictures_that_are_written(folder: Path, tmp_path: Path) -> None:
     text, pictures = answers.page_text("rq4", folder), answers.pictures(folder)
     assert pictures
