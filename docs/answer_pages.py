@@ -294,12 +294,13 @@ def _head(bundle: Bundle) -> Iterator[str]:
 
 
 def _plan(results: StudyResults) -> str:
-    """Whether a plan was locked, and whether the study followed it."""
+    """Whether a plan was locked and followed; one that was locked late has this as a deviation."""
     if not results.plan:
         return "not locked"
     number = len(results.deviations)
-    followed = f", not followed in {number} {'point' if number == 1 else 'points'} (below)" if number else ""
-    return f"plan {results.plan[:12]}, locked before the first run{followed}"
+    if not number:
+        return f"plan {results.plan[:12]}, locked before the first run"
+    return f"plan {results.plan[:12]}, locked, with {number} deviation{'' if number == 1 else 's'} (below)"
 
 
 def _conclusions(results: StudyResults) -> Iterator[str]:

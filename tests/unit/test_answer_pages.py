@@ -55,14 +55,14 @@ def test_a_page_shows_the_figures_of_its_bundle(folder: Path) -> None:
     assert f"| bit_xor | language | 50 % | {effort.reached} of 3 |" in text
 
 
-def test_a_deviation_is_named_beside_the_plan_and_listed() -> None:
-    locked = study().model_copy(update={"plan": "a1b2c3d4e5f6a7b8"})
-    assert answers._plan(locked) == "plan a1b2c3d4e5f6, locked before the first run"
-    once = locked.model_copy(update={"deviations": ("seeds: 5 (plan: 3)",)})
-    assert answers._plan(once).endswith(", not followed in 1 point (below)")
-    twice = once.model_copy(update={"deviations": (*once.deviations, "margin: 2 (plan: 1)")})
-    assert answers._plan(twice).endswith(", not followed in 2 points (below)")
-    assert "deviates from the plan: margin: 2 (plan: 1)" in answers._limits(twice)
+def test_deviations_are_counted_beside_the_plan_and_listed() -> None:
+    followed = study().model_copy(update={"plan": "a1b2c3d4e5f6a7b8"})
+    assert answers._plan(followed) == "plan a1b2c3d4e5f6, locked before the first run"
+    late = followed.model_copy(update={"deviations": ("the plan was locked after 7 runs of this study",)})
+    assert answers._plan(late) == "plan a1b2c3d4e5f6, locked, with 1 deviation (below)"
+    two = late.model_copy(update={"deviations": (*late.deviations, "margin: 2 (plan: 1)")})
+    assert answers._plan(two).endswith("with 2 deviations (below)")
+    assert "deviates from the plan: margin: 2 (plan: 1)" in answers._limits(two)
     assert answers._plan(study()) == "not locked"
 
 
