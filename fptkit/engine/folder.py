@@ -85,12 +85,9 @@ def refuse_missing(folder: Path) -> None:
     Raises:
         TrainingError: the recipe, the environment or the metrics file is missing.
     """
-    missing = [name for name in (RECIPE, ENVIRONMENT, METRICS) if not (folder / name).exists()]
-    if missing and folder.is_dir():
-        raise TrainingError(
-            f"{folder}: {', '.join(missing)} {'was' if len(missing) == 1 else 'were'} removed during the run, which "
-            "can no longer be continued or repeated. Start it again in another folder"
-        )
+    problem = _removed_files(folder)
+    if problem is not None and folder.is_dir():
+        raise problem
 
 
 def failed_file(folder: Path, err: OSError) -> TrainingError:
@@ -100,11 +97,25 @@ def failed_file(folder: Path, err: OSError) -> TrainingError:
             f"{folder}: the run folder is gone: it was removed or renamed during the run. If it was renamed, continue "
             f"it under its new name: fptkit run NEW/{RECIPE} --output NEW --resume"
         )
+    removed = _removed_files(folder)  # while somebody removes the folder, its files go first
+    if removed is not None:
+        return removed
     kept = latest_checkpoint(folder / CHECKPOINTS)
     if kept is None:
-        return TrainingError(f"{folder}: {err}. There is no checkpoint yet; start the run again")
+        return TrainingError(f"{folder}: {err}. It has no checkpoint; start the run again")
     return TrainingError(
         f"{folder}: {err}. The last complete checkpoint, {kept.name}, is kept; --resume continues from it"
+    )
+
+
+def _removed_files(folder: Path) -> TrainingError | None:
+    """The error of a run folder that lacks files without which no run can be continued or repeated."""
+    missing = [name for name in (RECIPE, ENVIRONMENT, METRICS) if not (folder / name).exists()]
+    if not missing:
+        return None
+    return TrainingError(
+        f"{folder}: {', '.join(missing)} {'was' if len(missing) == 1 else 'were'} removed during the run, which "
+        "can no longer be continued or repeated. Start it again in another folder"
     )
 
 

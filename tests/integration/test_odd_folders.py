@@ -12,7 +12,7 @@ import pytest
 from whole_runs import start
 
 from fptkit.engine.events import Event, SplitTested, StepsDone, Validated
-from fptkit.engine.folder import resume_command
+from fptkit.engine.folder import failed_file, resume_command
 from fptkit.errors import CheckpointError, DataError, FptkitError, PluginError, ShapeError, TrainingError, UsageError
 
 RECIPE = """
@@ -83,6 +83,20 @@ def test_files_removed_during_a_run_are_noticed(recipe: Path, tmp_path: Path, na
     with pytest.raises(TrainingError, match=f"run: {re.escape(name)} was removed during the run, which can no longer"):
         start(recipe, tmp_path / "run", listener=Removes())
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("removed", "problem"),
+    [
+        (["metrics.jsonl"], "metrics.jsonl was removed during the run"),
+        (["recipe.yaml", "environment.json"], "recipe.yaml, environment.json were removed during the run"),
+        ([], "No space left on device. The last complete checkpoint, step-00000020, is kept; --resume continues"),
+    ],
+)
+def test_a_failed_file_of_a_folder_that_is_being_removed(finished: Path, removed: list[str], problem: str) -> None:
+    for name in removed:
+        (finished / name).unlink()
+    assert problem in str(failed_file(finished, OSError("No space left on device")))
 
 
 @pytest.mark.parametrize("keep", [0, 100])
