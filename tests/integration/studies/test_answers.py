@@ -243,8 +243,8 @@ def test_bodies_that_are_not_made_are_named_after_the_plan_is_locked(
 
 
 def test_status_of_a_study_that_has_not_begun(tmp_path: Path) -> None:
-    said = CliRunner().invoke(answers.main, ["rq1", "--status", "--ledger", str(tmp_path), "--results", str(tmp_path)])
-    assert said.output == "rq1: not locked, 0.00 of 4 core-hours, 0 of 0 comparisons decided\n"
+    said = CliRunner().invoke(answers.main, ["dropout", "--status", "--ledger", str(tmp_path), "--results", str(tmp_path)])
+    assert said.output == "dropout: not locked, 0.00 of 0.5 core-hours, 0 of 0 comparisons decided\n"
     said = CliRunner().invoke(answers.main, ["rq9", "--status"])
     assert "there is no study 'rq9'; choose of rq2, rq2_undecided, rq4" in said.output
     assert Spent(tmp_path).total == 0
