@@ -76,7 +76,14 @@ HEADLINES: tuple[Headline, ...] = (
     ("rq1", "frozen_language", "lstm", "`gpt2_nano` frozen against a trained LSTM"),
     ("rq3", "transformer", "lstm", "random weights, frozen: transformer against LSTM"),
     ("bodies", "english", "random", "what must it have seen? English prose against random weights"),
-    ("rq5", "fpt", "output_norm", "frozen: trained input layer and positions against output layer and norms alone"),
+    (
+        "rq5",
+        "output_norm_input",
+        "output_norm",
+        "`gpt2_nano`, frozen: input layer trained as well as output and norms",
+    ),
+    ("rq5", "fpt", "frozen_norm", "`gpt2_nano`, frozen: trained layer norms against frozen ones"),
+    ("rq5", "attention", "fpt", "`gpt2_nano`: attention trained as well, at rates from 3e-3 on, against frozen"),
 )
 """Rows of the table in README: study, its two arms, and the question in words. A study without a bundle has none."""
 

@@ -60,6 +60,9 @@ def studies(context: click.Context, parameter: click.Parameter, incomplete: str)
     help="Derive the results again from the stored runs, with the statistics of this version; run nothing.",
 )
 @click.option(
+    "--save", is_flag=True, help="With --anew: replace the stored results and reports, if the runs are as they were."
+)
+@click.option(
     "--ledger",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("studies"),
@@ -75,6 +78,7 @@ def report(
     output: Path | None,
     figures: bool,
     anew: bool,
+    save: bool,
     ledger: Path,
     as_json: bool,
     plugin_files: Sequence[Path],
@@ -89,6 +93,7 @@ def report(
     fptkit report rothermel-nano --against rothermel2021
     fptkit report rothermel-nano --format markdown --output docs/results/rothermel.md --figures
     fptkit report rothermel-nano --anew
+    fptkit report rothermel-nano --anew --save
     """
     from fptkit.errors import UsageError
     from fptkit.lab.reporting.of_plugins import of_study
@@ -103,12 +108,20 @@ def report(
         raise UsageError("--json prints on stdout: give it without --format and --output")
     if form == "terminal" and output is not None:
         raise UsageError("--format terminal prints on stdout: give another --format for --output")
+    if save and (not anew or against or as_json or form is not None or output is not None):
+        raise UsageError("--save replaces the stored results and reports: give it with --anew and nothing else")
     if is_run_folder(Path(study)):
         _report_on_run(Path(study), form, output, figures=figures, as_json=as_json, others=bool(against) or anew)
         return
     folder = find_study(study, ledger)
     found = read_study(folder, folder.parent)  # a study's folder is in the ledger folder
     remedies: Sequence[str] = ()
+    if save:
+        from fptkit.lab.verification.outputs import renew_outputs
+
+        renew_outputs(folder)
+        click.echo(f"{folder}: results and reports are those of this version; the runs are as they were")
+        return
     if anew:
         found, remedies = _derived_anew(found)
     if as_json:

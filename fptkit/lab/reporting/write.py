@@ -146,8 +146,13 @@ def write_pictures(report: Report, folder: Path) -> list[Path]:
     Raises:
         UsageError: a file cannot be written.
     """
+    return [write(folder / name, text) for name, text in pictures_of(report).items()]
+
+
+def pictures_of(report: Report) -> dict[str, str]:
+    """The SVG of every picture of a report, by the file name that `to_markdown` links to."""
     pictures = [picture for section in report.sections for picture in section.pictures]
-    return [write(folder / f"{picture.key}.svg", picture.file()) for picture in pictures]
+    return {f"{picture.key}.svg": picture.file() for picture in pictures}
 
 
 def links(folder: Path, ledger_folder: Path) -> Callable[[str], str]:

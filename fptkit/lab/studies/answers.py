@@ -51,6 +51,7 @@ def _answer(tested: Sequence[Tested]) -> Answer:
         notes.append(f"the tasks have different metrics, so their tests are combined, not their differences ({how})")
     else:
         found = _of_one_metric(counted, seeds)
+        notes += found.pop("notes", [])
     return Answer(
         a=tested[0].pair.a,
         b=tested[0].pair.b,
@@ -122,6 +123,7 @@ def _at_any_time(
         "p_same": p_same,
         "resolution": resolution(deviation, len(seeds), critical=anytime_critical_t) if deviation else None,
         "verdict": verdict_of(evidence.direction(), p, p_same, statistics.LEVEL),
+        "notes": evidence.notes,
     }
 
 

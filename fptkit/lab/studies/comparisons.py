@@ -177,6 +177,7 @@ def _note(tested: Tested, verdict: Verdict) -> str:
         notes.append("the mean has changed its sign since the evidence was greatest")
     if verdict in ("better", "worse") and tested.margin is not None and abs(tested.mean or 0) < tested.margin:
         notes.append("the difference is below the margin")
+    notes += tested.evidence.notes if tested.until else []
     return "; ".join([*notes, *_without(tested)])
 
 

@@ -23,7 +23,12 @@ from dataclasses import dataclass
 
 import numpy as np  # noqa: TID253 (imported when there is something to compute)
 
-from fptkit.lab.studies.sequential import Array, anytime_p, anytime_same, confidence_sequence, log_e
+from fptkit.lab.studies.sequential import Array, anytime_p, anytime_same, interval_of_each_look, log_e
+
+LEFT = (
+    "the mean has left an interval that fewer seeds gave, so the differences are hardly normal, which p-values and "
+    "intervals assume: look at the single seeds"
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Evidence:
         p: anytime-valid p-value of a difference.
         p_same: anytime-valid p-value of equivalence; None without a margin.
         sign: sign of the mean difference when the evidence was greatest so far.
-        low, high: confidence sequence of the mean.
+        low, high: interval of the mean of each look by itself; with 95 %, all of them contain it.
     """
 
     seeds: tuple[int, ...]
@@ -70,10 +75,35 @@ class Evidence:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The confidence sequence after all seeds; None if it excludes nothing yet, or everything."""
-        if not self.seeds or not self.low[-1] <= self.high[-1] or not np.isfinite([self.low[-1], self.high[-1]]).all():
+        """Interval of the mean after all seeds; None if nothing is excluded yet.
+
+        It is what the intervals of all looks have in common, the confidence sequence; if the observed mean `has_left`
+        this, that of the last look. All looks hold together, so either may be taken.
+        """
+        if not self.seeds:
             return None
-        return float(self.low[-1]), float(self.high[-1])
+        low, high = (float(self.low[-1]), float(self.high[-1])) if self.has_left else self._common
+        return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the observed mean is outside of an interval that fewer seeds gave.
+
+        Normal differences rarely do so. It is a sign of others, as when the training of some seeds does not take off.
+        """
+        if not self.seeds or not math.isfinite(self.low[-1]):
+            return False
+        low, high = self._common
+        return not low <= (self.low[-1] + self.high[-1]) / 2 <= high
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the figures must know."""
+        return [LEFT] if self.has_left else []
+
+    @property
+    def _common(self) -> tuple[float, float]:
+        return float(self.low.max()), float(self.high.min())
 
 
 def evidence_of(differences: Array, seeds: Sequence[int], margin: float | None, rounding: float) -> Evidence:
@@ -88,7 +118,7 @@ def evidence_of(differences: Array, seeds: Sequence[int], margin: float | None, 
     count = np.arange(1, len(differences) + 1)
     values = log_e(differences, rounding=rounding)
     greatest = np.maximum.accumulate(np.where(values >= np.maximum.accumulate(values), count - 1, 0))
-    low, high = confidence_sequence(differences, rounding=rounding)
+    low, high = interval_of_each_look(differences, rounding=rounding)
     return Evidence(
         seeds=tuple(seeds),
         log_e=values,

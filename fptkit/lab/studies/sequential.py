@@ -128,13 +128,23 @@ def confidence_sequence(
 
     Shapes: differences (..., n) -> lower and upper bounds (..., n).
     """
+    low, high = interval_of_each_look(differences, confidence, rounding=rounding)
+    return np.maximum.accumulate(low, axis=-1), np.minimum.accumulate(high, axis=-1)
+
+
+def interval_of_each_look(
+    differences: Array, confidence: float = CONFIDENCE, *, rounding: Array | float = 0.0
+) -> tuple[Array, Array]:
+    """The intervals that `confidence_sequence` intersects, each from the seeds so far alone: around their mean.
+
+    Args, shapes and guarantee as there: with this confidence, all of them together contain the mean.
+    """
     running = _running(differences, rounding)
     pairs, most = running.pairs, _critical_fraction(running.pairs, 1 - confidence)
     bounded = (most < 1) & (pairs >= MINIMUM_PAIRS) & ~running.equal
     with np.errstate(invalid="ignore"):
         half = np.where(bounded, np.sqrt(running.squares * most / (pairs * (1 - most))), np.inf)
-        low, high = running.mean - half, running.mean + half
-    return np.maximum.accumulate(low, axis=-1), np.minimum.accumulate(high, axis=-1)
+        return running.mean - half, running.mean + half
 
 
 def anytime_p_over_tasks(differences: Array, *, rounding: Array | float = 0.0) -> tuple[Array, Array]:

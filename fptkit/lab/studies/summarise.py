@@ -108,9 +108,14 @@ def write_results(
     """
     results = mark(summarise(study, outcomes, ledger_folder))
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / RESULTS, results.model_dump_json(indent=2) + "\n")
-    write_text(folder / COSTS, costs_of(results, outcomes).model_dump_json(indent=2) + "\n")
+    save_results(results, costs_of(results, outcomes), folder)
     return results
+
+
+def save_results(results: StudyResults, costs: Costs, folder: Path) -> None:
+    """Write results and costs into a study's folder."""
+    write_text(folder / RESULTS, results.model_dump_json(indent=2) + "\n")
+    write_text(folder / COSTS, costs.model_dump_json(indent=2) + "\n")
 
 
 def costs_of(results: StudyResults, outcomes: Mapping[str, Outcome]) -> Costs:

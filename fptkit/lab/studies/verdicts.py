@@ -42,7 +42,7 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
         mean: their mean.
         interval: 95 % confidence interval of the mean: Student's t, or a confidence sequence if seeds are added until
             decided; None for fewer than three pairs or if all differences are equal. A confidence sequence excludes
-            nothing, so is None, for fewer than five pairs.
+            nothing, so is None, for fewer than five pairs; if the mean has left it, that of the last look alone.
         interval_bca: the same by the bootstrap (BCa); None for fewer than six pairs or if all differences are equal.
         t, degrees: of the paired test; None for fewer than three pairs or if all differences are equal.
         p: two-sided p-value; None if there is no test. With ``anytime``, this and the following are valid at any time;

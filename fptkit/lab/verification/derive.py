@@ -10,7 +10,7 @@ from pathlib import Path
 from fptkit.engine.code_version import code_version
 from fptkit.errors import FptkitError
 from fptkit.files import METRICS, read_json
-from fptkit.lab.reporting.write import FILES, StudyFiles, text_of
+from fptkit.lab.reporting.write import FILES, StudyFiles, pictures_of, text_of
 from fptkit.lab.studies.locking.content import facts_of
 from fptkit.lab.studies.locking.digests import opened_by
 from fptkit.lab.studies.locking.lock import compare_results
@@ -81,6 +81,23 @@ def derived_results(
     return compare_results(folder, manifest.plan, opened, locked=bool(manifest.locked)).marked(results)
 
 
+def derived_reports(
+    folder: Path, ledger_folder: Path, manifest: Manifest, results: StudyResults, costs: Costs
+) -> dict[str, str]:
+    """The text of every report by its file, with the comparisons and sections that the manifest records, and of the
+    pictures beside it."""
+    study = StudyFiles(folder, ledger_folder, results, costs, command_of(folder))
+    texts = {}
+    for form, file in FILES.items():
+        made = manifest.reports.get(file, ReportRecord())
+        own = {name: ReportSection.loaded(content) for name, content in made.sections.items()}
+        report = study.report(into=folder, against=made.against, own=own, link=_recorded_links(manifest))
+        texts[file] = text_of(form, study, report, pictures=made.pictures)
+        if made.pictures:
+            texts |= {f"{made.pictures}/{name}": text for name, text in pictures_of(report).items()}
+    return texts
+
+
 def _as_they_were(ledger_folder: Path, manifest: Manifest, place: Path) -> Path:
     """A folder of runs with the part of each metrics file that the results used."""
     for address, record in manifest.runs.items():
@@ -129,14 +146,9 @@ class _Check:
 
     def reports(self, results: StudyResults, costs: Costs, ledger_folder: Path) -> None:
         """Compare the reports."""
-        command = command_of(self._folder)
-        study = StudyFiles(self._folder, ledger_folder, results, costs, command)
-        link = _recorded_links(self._manifest)
-        for form, file in FILES.items():
-            made = self._manifest.reports.get(file, ReportRecord())
-            own = {name: ReportSection.loaded(content) for name, content in made.sections.items()}
-            report = study.report(into=self._folder, against=made.against, own=own, link=link)
-            self._text(file, text_of(form, study, report, pictures=made.pictures))
+        derived = derived_reports(self._folder, ledger_folder, self._manifest, results, costs)
+        for file in FILES.values():
+            self._text(file, derived[file])
 
     def _text(self, file: str, derived: str) -> None:
         path = self._folder / file

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import fptkit
+from fptkit.errors import UsageError
 from fptkit.files import write_text
 from fptkit.lab.studies.locking.digests import opened_by
 from fptkit.lab.studies.locking.lock import Compared, compare, compare_results, record
@@ -65,6 +66,46 @@ def write_outputs(
     write_manifest(folder, make_manifest(folder, ledger_folder, plan, results, outcomes))
     if own:
         record_reports(folder, [folder / name for name in FILES.values()], (), own)
+
+
+def renew_outputs(folder: Path) -> None:
+    """Replace results and reports of a stored study by what the statistics of this version derive from its runs.
+
+    Runs, plan and recipes must be as the manifest records them. What is interrupted is done by another call.
+
+    Args:
+        folder: the study's folder, in the ledger folder.
+
+    Raises:
+        UsageError: anything but results, costs and reports differs from the manifest, runs were continued since, or
+            this version's statistics need runs that were not made.
+    """
+    from fptkit.lab.studies.summarise import costs_of, save_results
+    from fptkit.lab.verification.derive import derived_reports, derived_results
+    from fptkit.lab.verification.manifest import read_manifest, study_digests, write_manifest
+    from fptkit.lab.verification.verify import DERIVED, verify_study
+
+    manifest, ledger_folder = read_manifest(folder), folder.parent
+    findings = verify_study(folder)
+    renewed = {f"{folder.name}/{file}" for file in DERIVED}
+    others = [one for one in findings.differences if one.file not in renewed]
+    if others or findings.continued:
+        what = str(others[0]) if others else "runs were continued since the results were written"
+        raise UsageError(f"{folder}: its results cannot be derived anew: {what}; see: fptkit verify {folder}")
+    results = derived_results(folder, ledger_folder, manifest)
+    lacking = [one for one in results.failures if not one.address]
+    if lacking:
+        raise UsageError(
+            f"{folder}: this version's statistics need {len(lacking)} run{'s' if len(lacking) > 1 else ''} that the "
+            "study did not make; fptkit report --anew without --save lists them"
+        )
+    costs = costs_of(results, {address: record.outcome(address) for address, record in manifest.runs.items()})
+    texts = derived_reports(folder, ledger_folder, manifest, results, costs)
+    (folder / STATE).unlink(missing_ok=True)  # what it describes is replaced
+    save_results(results, costs, folder)
+    for file, text in texts.items():
+        write_text(folder / file, text)
+    write_manifest(folder, manifest.model_copy(update={"files": study_digests(folder)}).sealed())
 
 
 def _state(study: Study, outcomes: Mapping[str, Outcome], compared: Compared) -> str:

@@ -49,7 +49,7 @@ def test_studies_are_planned_as_stated(question: answers_plan.Question, plugins:
     assert study.settings.margin == 1
     assert study.settings.search.name == "halving"
     seeds = study.settings.seeds
-    if question.study in {"rq2_undecided", "rq1_rates"}:
+    if question.study in {"rq2_undecided", "rq1_rates", "rq5_rates"}:
         earlier = next(other for other in QUESTIONS if other.study == question.page)
         others = load_study(str(earlier.file), plugin_files=plugins).settings.seeds
         assert isinstance(seeds, tuple)
@@ -243,7 +243,9 @@ def test_bodies_that_are_not_made_are_named_after_the_plan_is_locked(
 
 
 def test_status_of_a_study_that_has_not_begun(tmp_path: Path) -> None:
-    said = CliRunner().invoke(answers.main, ["dropout", "--status", "--ledger", str(tmp_path), "--results", str(tmp_path)])
+    said = CliRunner().invoke(
+        answers.main, ["dropout", "--status", "--ledger", str(tmp_path), "--results", str(tmp_path)]
+    )
     assert said.output == "dropout: not locked, 0.00 of 0.5 core-hours, 0 of 0 comparisons decided\n"
     said = CliRunner().invoke(answers.main, ["rq9", "--status"])
     assert "there is no study 'rq9'; choose of rq2, rq2_undecided, rq4" in said.output

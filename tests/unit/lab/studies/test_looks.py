@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fptkit.lab.studies.looks import Evidence, evidence_of
+from fptkit.lab.studies.looks import LEFT, Evidence, evidence_of
 from fptkit.lab.studies.power import further_seeds, resolution
 from fptkit.lab.studies.sequential import (
     anytime_critical_t,
@@ -69,12 +69,37 @@ def test_the_direction_is_that_of_the_greatest_evidence() -> None:
     assert evidence([0, 0, 0]).direction() == 0
 
 
-def test_there_is_no_interval_that_excludes_nothing_or_everything() -> None:
+def test_there_is_no_interval_that_excludes_nothing() -> None:
     given = np.random.default_rng(1).normal(size=6)
     assert [evidence(given[:count]).interval is None for count in range(7)] == [True] * 5 + [False] * 2
     assert evidence([0.1] * 8).interval is None
-    drifting = [*np.random.default_rng(1).normal(0, 0.001, 10), *np.random.default_rng(2).normal(0.1, 0.001, 90)]
-    assert evidence(drifting).interval is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [*np.random.default_rng(1).normal(0, 0.001, 10), *np.random.default_rng(2).normal(0.1, 0.001, 90)],
+        [-0.019, -0.017, -0.021, -0.018, -0.022, -0.019, 0.19, 0.2],  # two runs that did not learn
+        [0.019, 0.017, 0.021, 0.018, 0.022, 0.019, -0.5],
+    ],
+)
+def test_an_interval_contains_the_mean_whatever_earlier_seeds_gave(given: list[float]) -> None:
+    found = evidence(given)
+    mean, deviation, pairs = np.mean(given), np.std(given, ddof=1), len(given)
+    assert found.interval is not None
+    assert found.interval[0] < mean < found.interval[1]
+    half = anytime_critical_t(pairs, 0.05)[0] * deviation / math.sqrt(pairs)  # that of one look
+    assert found.interval == pytest.approx((mean - half, mean + half))
+    low, high = confidence_sequence(np.array(given))
+    assert not low[-1] <= mean <= high[-1]
+    assert found.notes == [LEFT]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_normal_differences_have_the_confidence_sequence_without_a_note(seed: int) -> None:
+    given = np.random.default_rng(seed).normal(0.01, 0.02, 12)
+    low, high = confidence_sequence(given)
+    assert (evidence(given).interval, evidence(given).notes) == ((low[-1], high[-1]), [])
 
 
 def test_overwhelming_evidence_is_a_number() -> None:
