@@ -29,6 +29,7 @@ LEFT = (
     "the mean has left an interval that fewer seeds gave, so the differences are hardly normal, which p-values and "
     "intervals assume: look at the single seeds"
 )
+"""Note of a comparison whose mean `Evidence.has_left` an interval."""
 
 
 @dataclass(frozen=True)

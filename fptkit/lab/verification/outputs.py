@@ -82,16 +82,21 @@ def renew_outputs(folder: Path) -> None:
     """
     from fptkit.lab.studies.summarise import costs_of, save_results
     from fptkit.lab.verification.derive import derived_reports, derived_results
-    from fptkit.lab.verification.manifest import read_manifest, study_digests, write_manifest
+    from fptkit.lab.verification.manifest import PICTURES, read_manifest, study_digests, write_manifest
     from fptkit.lab.verification.verify import DERIVED, verify_study
 
+    folder = folder.resolve()
     manifest, ledger_folder = read_manifest(folder), folder.parent
     findings = verify_study(folder)
-    renewed = {f"{folder.name}/{file}" for file in DERIVED}
-    others = [one for one in findings.differences if one.file not in renewed]
-    if others or findings.continued:
-        what = str(others[0]) if others else "runs were continued since the results were written"
-        raise UsageError(f"{folder}: its results cannot be derived anew: {what}; see: fptkit verify {folder}")
+    renewed = tuple(f"{folder.name}/{name}" for name in (*DERIVED, f"{PICTURES}/"))
+    others = [one for one in findings.differences if not one.file.startswith(renewed)]
+    if others:
+        raise UsageError(f"{folder}: its results cannot be derived anew: {others[0]}; see: fptkit verify {folder}")
+    if findings.continued:
+        raise UsageError(
+            f"{folder}: runs were continued since the results were written; run its fptkit study command again, which "
+            "writes the results"
+        )
     results = derived_results(folder, ledger_folder, manifest)
     lacking = [one for one in results.failures if not one.address]
     if lacking:

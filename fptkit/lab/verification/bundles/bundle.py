@@ -104,7 +104,8 @@ def verify_bundled_run(folder: Path, *, tensors: bool = True) -> Findings:
 def _check_first(folder: Path, findings: Findings) -> None:
     if findings.differences:
         raise UsageError(
-            f"{folder} does not agree with its runs, so no bundle is made of it; see: fptkit verify {folder}"
+            f"{folder} does not agree with its runs, so no bundle is made of it; see: fptkit verify {folder}. If only "
+            f"the statistics of another version differ: fptkit report {folder} --anew --save"
         )
     if findings.continued:
         raise UsageError(

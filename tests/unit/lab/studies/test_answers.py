@@ -12,6 +12,8 @@ from statsmodels.stats.weightstats import DescrStatsW
 from study_facts import facts, scores
 
 from fptkit.lab.studies.conclusions import conclusions_of
+from fptkit.lab.studies.looks import LEFT
+from fptkit.lab.studies.options import UntilDecided
 from fptkit.lab.studies.results import Measure
 from fptkit.lab.studies.verdicts import Answer
 
@@ -53,6 +55,22 @@ def test_the_answer_is_the_t_test_of_each_seeds_mean_over_tasks() -> None:
     assert (found.verdict, found.note) == ("better", "")
     assert found.p_same == pytest.approx(DescrStatsW(means).ttost_mean(-0.01, 0.01)[0])
     assert found.resolution is not None
+
+
+def test_a_mean_that_left_an_earlier_interval_is_noted() -> None:
+    first = (0.781, 0.783, 0.779, 0.782, 0.778, 0.781, 0.99, 0.97)  # two seeds of the other arm do not learn
+    given = [(first, (0.8,) * 8), ((0.81, 0.8, 0.82, 0.79, 0.8, 0.81, 0.8, 0.8), (0.8,) * 8)]
+    study = facts(TASKS[:2], comparisons=(("a", "b"),), seeds=UntilDecided(until="decided", at_most=8))
+    table = {(task, arm): pair[at] for task, pair in zip(TASKS, given, strict=False) for at, arm in enumerate("ab")}
+    found = conclusions_of(study, scores(study, table))
+    left, usual = found.comparisons
+    assert left.note.endswith(LEFT)
+    assert usual.note == ""
+    for one in (*found.comparisons, *found.answers):
+        assert one.interval is not None
+        assert one.interval[0] <= (one.mean or 0) <= one.interval[1]
+    alone = answer(given[:1], TASKS[:1], seeds=UntilDecided(until="decided", at_most=8))
+    assert (alone.note, alone.interval) == (LEFT, left.interval)
 
 
 def test_one_task_is_answered_like_its_comparison() -> None:

@@ -62,7 +62,7 @@ def test_figures_of_other_statistics_are_replaced(folder: Path, tmp_path: Path) 
     before, runs = texts(folder), read_manifest(folder).runs
     as_other_statistics_wrote_it(folder)
     assert verify_study(folder).differences
-    with pytest.raises(UsageError, match="does not agree with its runs"):
+    with pytest.raises(UsageError, match=r"does not agree with its runs.*--anew --save"):
         write_bundle(folder, tmp_path / "mine.zip")
     done = CliRunner().invoke(cli, ["report", str(folder), "--anew", "--save"])
     assert done.output.endswith("results and reports are those of this version; the runs are as they were\n")
@@ -79,6 +79,19 @@ def test_what_was_interrupted_is_done_by_another_call(folder: Path) -> None:
     (folder / "report.md").unlink()
     renew_outputs(folder)
     assert (texts(folder), verify_study(folder).differences) == (before, [])
+
+
+def test_pictures_beside_the_report_are_renewed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ["report", str(folder), "--format", "markdown", "--output", str(folder / "report.md"), "--figures"]
+    assert CliRunner().invoke(cli, asked).exit_code == 0
+    pictures = {path: path.read_text("utf-8") for path in folder.glob("report_figures/*.svg")}
+    assert pictures
+    as_other_statistics_wrote_it(folder)
+    min(pictures).write_text("written by a call that was interrupted", "utf-8")
+    monkeypatch.chdir(folder)
+    assert CliRunner().invoke(cli, ["report", ".", "--anew", "--save"]).exit_code == 0
+    assert {path: path.read_text("utf-8") for path in pictures} == pictures
+    assert verify_study(folder).differences == []
 
 
 @pytest.mark.parametrize("altered", ["runs/*/summary.json", "runs/*/recipe.yaml", "mine/study.yaml"])
